@@ -1,0 +1,522 @@
+#include "mp/memory/arena.hpp"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <vector>
+
+#include "mp/errors.hpp"
+#include "mp/memory/layout.hpp"
+#include "mp/os/call.hpp"
+#include "mp/os/shm.hpp"
+
+namespace mp::memory {
+namespace detail {
+namespace {
+
+// ---- page words ----------------------------------------------------------------------------------------------------
+
+enum class PageKind : std::uint64_t { free, claiming, slab, large, tail, freeing };
+
+struct Word {
+  std::uint64_t raw;
+  PageKind kind() const noexcept { return static_cast<PageKind>(raw & 15); }
+  bool committed() const noexcept { return raw & 16; }
+  Tag owner() const noexcept { return static_cast<Tag>(raw >> 5 & 0x7fffffff); }
+  std::uint64_t argument() const noexcept { return raw >> 36; }
+};
+constexpr Word make_word(PageKind kind, bool committed, Tag owner, std::uint64_t argument) noexcept {
+  return {static_cast<std::uint64_t>(kind) | (committed ? 16u : 0u) | std::uint64_t{owner} << 5 | argument << 36};
+}
+
+std::atomic<std::uint64_t>& word_of(std::uint64_t page) noexcept {
+  return at<std::atomic<std::uint64_t>>(arena().words)[page];
+}
+Word read(std::uint64_t page) noexcept { return {word_of(page).load(std::memory_order_acquire)}; }
+void write(std::uint64_t page, Word word) noexcept { word_of(page).store(word.raw, std::memory_order_release); }
+bool exchange(std::uint64_t page, Word from, Word to) noexcept {
+  return word_of(page).compare_exchange_strong(from.raw, to.raw, std::memory_order_acq_rel, std::memory_order_acquire);
+}
+
+// The free bits of a slab's blocks: set = free. Bits beyond the last block are never set.
+std::atomic<std::uint64_t>* bitmap_of(std::uint64_t page) noexcept {
+  return at<std::atomic<std::uint64_t>>(arena().bitmaps) + page * kBitmapWords;
+}
+Offset page_offset(std::uint64_t page) noexcept { return arena().first_page + page * kPage; }
+
+// ---- size classes: 32 64 96 128, then four steps a doubling up to 32 KiB -------------------------------------------
+
+constexpr std::size_t kClasses = 36;
+constexpr std::size_t class_size(std::size_t c) noexcept {
+  if (c < 4) return (c + 1) * 32;
+  std::size_t doubling = (c - 4) / 4, step = (c - 4) % 4;
+  return (std::size_t{128} << doubling) + (step + 1) * (std::size_t{32} << doubling);
+}
+static_assert(class_size(3) == 128 && class_size(4) == 160 && class_size(7) == 256 && class_size(kClasses - 1) == 32768);
+
+constexpr std::size_t class_for(std::size_t size) noexcept {
+  if (size <= 128) return size == 0 ? 0 : (size - 1) / 32;
+  auto doubling = static_cast<std::size_t>(std::bit_width((size - 1) >> 7)) - 1;
+  return 4 + doubling * 4 + ((size - 1) - (std::size_t{128} << doubling)) / (std::size_t{32} << doubling);
+}
+static_assert(class_for(128) == 3 && class_for(129) == 4 && class_for(256) == 7 && class_for(257) == 8 && class_for(32768) == kClasses - 1);
+
+constexpr std::size_t blocks_in(std::size_t c) noexcept { return kPage / class_size(c); }
+
+// The bits of bitmap word `w` that stand for blocks of class `c`.
+constexpr std::uint64_t full_bits(std::size_t c, std::size_t w) noexcept {
+  std::size_t blocks = blocks_in(c);
+  if (blocks <= w * 64) return 0;
+  return blocks - w * 64 >= 64 ? ~0ull : (1ull << (blocks - w * 64)) - 1;
+}
+
+bool all_free(std::uint64_t page, std::size_t c) noexcept {
+  for (std::size_t w = 0; w < kBitmapWords && full_bits(c, w); ++w)
+    if (bitmap_of(page)[w].load(std::memory_order_acquire) != full_bits(c, w)) return false;
+  return true;
+}
+
+// ---- runs of pages -------------------------------------------------------------------------------------------------
+
+void raise_to(std::atomic<std::uint64_t>& mark, std::uint64_t value) noexcept {
+  std::uint64_t seen = mark.load(std::memory_order_relaxed);
+  while (seen < value && !mark.compare_exchange_weak(seen, value, std::memory_order_acq_rel)) {}
+}
+
+// Commits the tables' entries for pages below `pages`. False when memory is full.
+bool describe_pages(std::uint64_t pages) noexcept {
+  Arena& a = arena();
+  std::uint64_t done = a.described_pages.load(std::memory_order_acquire);
+  if (pages <= done) return true;
+  pages = std::min<std::uint64_t>((pages + 1023) / 1024 * 1024, a.pages);  // 8 KiB of words, 256 KiB of bitmaps
+  auto commit_part = [&](Offset table, std::size_t entry) {
+    return os::commit(arena_descriptor, table + done * entry, (pages - done) * entry) == 0;
+  };
+  if (!commit_part(a.words, sizeof(std::uint64_t)) || !commit_part(a.bitmaps, kBitmapWords * 8)) return false;
+  a.committed_bytes.fetch_add((pages - done) * (8 + kBitmapWords * 8), std::memory_order_relaxed);
+  raise_to(a.described_pages, pages);
+  return true;
+}
+
+// Gives a claimed run back, highest page first: the first page's word says how far a dead owner had come.
+void abandon(std::uint64_t first, std::uint64_t count) noexcept {
+  for (std::uint64_t page = first + count; page-- > first;)
+    write(page, make_word(PageKind::free, read(page).committed(), kNobody, 0));
+}
+
+// Claims `count` free pages in a row for `me`, or returns false.
+bool claim_at(std::uint64_t first, std::uint64_t count, Tag me) noexcept {
+  for (std::uint64_t i = 0; i < count; ++i) {
+    Word now = read(first + i);
+    if (now.kind() != PageKind::free ||
+        !exchange(first + i, now, make_word(PageKind::claiming, now.committed(), me, 0))) {
+      abandon(first, i);
+      return false;
+    }
+  }
+  return true;
+}
+
+constexpr std::uint64_t kNone = ~0ull;
+
+std::uint64_t claim_run(std::uint64_t count, Tag me) noexcept {
+  Arena& a = arena();
+  auto search = [&](std::uint64_t from, std::uint64_t to) {
+    std::uint64_t run = 0;
+    for (std::uint64_t page = from; page < to; ++page) {
+      Word word = read(page);
+      if (word.kind() != PageKind::free) {
+        run = 0;
+        if (word.kind() == PageKind::large && word.argument() > 1) page += word.argument() - 1;
+        continue;
+      }
+      if (++run == count && claim_at(page + 1 - count, count, me)) return page + 1 - count;
+      if (run == count) run = 0;
+    }
+    return kNone;
+  };
+  for (;;) {
+    std::uint64_t high = a.high_page.load(std::memory_order_acquire);
+    std::uint64_t hint = std::min(a.page_hint.load(std::memory_order_relaxed), high);
+    std::uint64_t found = search(hint, high);
+    if (found == kNone && hint > 0) found = search(0, std::min(high, hint + count));
+    if (found == kNone) {
+      // Free pages just below the mark join the new run.
+      std::uint64_t first = high;
+      while (first > 0 && high - first < count && read(first - 1).kind() == PageKind::free) --first;
+      if (first + count > a.pages || !describe_pages(first + count)) return kNone;
+      raise_to(a.high_page, first + count);  // before the claim: recover() looks no further
+      if (!claim_at(first, count, me)) continue;
+      found = first;
+    }
+    a.page_hint.store(found + count, std::memory_order_relaxed);
+    return found;
+  }
+}
+
+// Commits what is not committed in a claimed run; false when memory is full.
+bool commit_run(std::uint64_t first, std::uint64_t count, Tag me) noexcept {
+  for (std::uint64_t i = 0; i < count;) {
+    if (read(first + i).committed()) {
+      ++i;
+      continue;
+    }
+    std::uint64_t end = i;
+    while (end < count && !read(first + end).committed()) ++end;
+    if (os::commit(arena_descriptor, page_offset(first + i), (end - i) * kPage) != 0) return false;
+    arena().committed_bytes.fetch_add((end - i) * kPage, std::memory_order_relaxed);
+    for (; i < end; ++i) write(first + i, make_word(PageKind::claiming, true, me, 0));
+  }
+  return true;
+}
+
+// Free pages that are still committed go back to the kernel.
+void trim(Tag me) noexcept {
+  std::uint64_t high = arena().high_page.load(std::memory_order_acquire);
+  for (std::uint64_t page = 0; page < high; ++page) {
+    Word word = read(page);
+    if (word.kind() != PageKind::free || !word.committed()) continue;
+    if (!exchange(page, word, make_word(PageKind::claiming, true, me, 0))) continue;
+    os::decommit(arena_descriptor, page_offset(page), kPage);
+    arena().committed_bytes.fetch_sub(kPage, std::memory_order_relaxed);
+    write(page, make_word(PageKind::free, false, kNobody, 0));
+  }
+}
+
+[[noreturn]] void throw_full(std::size_t asked) {
+  Usage u = usage();
+  throw SharedMemoryFull(asked, u.committed, u.capacity);
+}
+
+enum class HeapLock { held, free };
+void give_back_slabs() noexcept;
+
+// A claimed and committed run; what this process can spare goes back first when memory is short.
+std::uint64_t take_pages(std::uint64_t count, std::size_t asked, HeapLock heap) {
+  Tag me = self();
+  for (int tries = 0; tries < 2; ++tries) {
+    std::uint64_t first = claim_run(count, me);
+    if (first != kNone) {
+      if (commit_run(first, count, me)) return first;
+      abandon(first, count);
+    }
+    if (tries == 0) {
+      std::unique_lock guard(heap_mutex, std::defer_lock);
+      if (heap == HeapLock::free) guard.lock();
+      give_back_slabs();
+      trim(me);
+    }
+  }
+  throw_full(asked);
+}
+
+// Runs of this size and more go back to the kernel when freed; smaller ones stay committed for the next taker.
+constexpr std::uint64_t kKeptPages = 16;
+
+// Completes the freeing of the run at `first` (its word says freeing): by its owner, or after the owner's death.
+void finish_freeing(std::uint64_t first, std::uint64_t count) noexcept {
+  bool keep = count < kKeptPages;
+  if (!keep) {
+    os::decommit(arena_descriptor, page_offset(first), count * kPage);
+    arena().committed_bytes.fetch_sub(count * kPage, std::memory_order_relaxed);
+  }
+  Word tail = make_word(PageKind::tail, true, kNobody, first);
+  for (std::uint64_t page = first + count; --page > first;)
+    exchange(page, tail, make_word(PageKind::free, keep, kNobody, 0));
+  write(first, make_word(PageKind::free, keep, kNobody, 0));
+}
+
+[[noreturn]] void stop(const char* what, Offset offset) noexcept {
+  std::fprintf(stderr, "mp: arena: %s at offset %#llx\n", what, static_cast<unsigned long long>(offset));
+  std::abort();
+}
+
+struct Place {
+  std::uint64_t page;
+  Word word;
+};
+
+// The page that decides about the block around `offset`; a tail's first page.
+bool locate(Offset offset, Place& place) noexcept {
+  Arena& a = arena();
+  if (offset < a.first_page) return false;
+  std::uint64_t page = (offset - a.first_page) / kPage;
+  if (page >= a.high_page.load(std::memory_order_acquire)) return false;
+  place = {page, read(page)};
+  if (place.word.kind() == PageKind::tail) {
+    std::uint64_t first = place.word.argument();
+    place = {first, read(first)};
+    if (place.word.kind() != PageKind::large || first + place.word.argument() <= page) return false;
+  }
+  return place.word.kind() == PageKind::slab || place.word.kind() == PageKind::large;
+}
+
+// ---- this process's slabs ------------------------------------------------------------------------------------------
+
+// Private hints, guarded by heap_mutex: the truth is in the page words and bitmaps.
+struct ClassHeap {
+  std::vector<std::uint64_t> pages;
+  std::size_t current = 0;  // index into pages
+  std::size_t word = 0;     // of its bitmap
+};
+ClassHeap heaps[kClasses];
+
+std::uint64_t adopt_orphan(std::size_t c, Tag me) noexcept {
+  Arena& a = arena();
+  if (a.orphans.load(std::memory_order_relaxed) == 0) return kNone;
+  std::uint64_t high = a.high_page.load(std::memory_order_acquire);
+  for (std::uint64_t page = 0; page < high; ++page) {
+    Word word = read(page);
+    if (word.kind() != PageKind::slab || word.owner() != kNobody || word.argument() != c) continue;
+    if (!exchange(page, word, make_word(PageKind::slab, true, me, c))) continue;
+    a.orphans.fetch_sub(1, std::memory_order_relaxed);
+    return page;
+  }
+  return kNone;
+}
+
+std::uint64_t new_slab(std::size_t c) {
+  std::uint64_t page = take_pages(1, class_size(c), HeapLock::held);
+  for (std::size_t w = 0; w < kBitmapWords; ++w) bitmap_of(page)[w].store(full_bits(c, w), std::memory_order_relaxed);
+  write(page, make_word(PageKind::slab, true, self(), c));
+  return page;
+}
+
+// Takes a block of class `c` from the current slab from its current bitmap word on; 0 if there is none.
+Offset take_block(std::size_t c, ClassHeap& heap) noexcept {
+  if (heap.pages.empty()) return 0;
+  std::uint64_t page = heap.pages[heap.current];
+  for (std::size_t& w = heap.word; w < kBitmapWords && full_bits(c, w); ++w) {
+    std::uint64_t bits = bitmap_of(page)[w].load(std::memory_order_acquire);
+    if (bits == 0) continue;
+    auto bit = static_cast<std::size_t>(std::countr_zero(bits));
+    bitmap_of(page)[w].fetch_and(~(1ull << bit), std::memory_order_acq_rel);  // the commit point
+    return page_offset(page) + (w * 64 + bit) * class_size(c);
+  }
+  return 0;
+}
+
+// Moves on to another slab with room: one of ours a few steps on, an orphan, or a new one. A slab found wholly free
+// while another had room is given back.
+void next_slab(std::size_t c, ClassHeap& heap) {
+  constexpr std::size_t kLooks = 4;
+  for (std::size_t look = 0; look < std::min(kLooks, heap.pages.size()); ++look) {
+    heap.current = (heap.current + 1) % heap.pages.size();
+    heap.word = 0;
+    std::uint64_t page = heap.pages[heap.current];
+    for (std::size_t w = 0; w < kBitmapWords && full_bits(c, w); ++w)
+      if (bitmap_of(page)[w].load(std::memory_order_relaxed)) return;
+  }
+  Tag me = self();
+  std::uint64_t page = adopt_orphan(c, me);
+  heap.pages.reserve(heap.pages.size() + 1);
+  if (page == kNone) page = new_slab(c);
+  heap.pages.push_back(page);
+  heap.current = heap.pages.size() - 1;
+  heap.word = 0;
+}
+
+// Gives wholly free slabs beyond the current one back as pages. Caller holds heap_mutex.
+void give_back_slabs() noexcept {
+  for (std::size_t c = 0; c < kClasses; ++c) {
+    ClassHeap& heap = heaps[c];
+    for (std::size_t i = 0; i < heap.pages.size();) {
+      std::uint64_t page = heap.pages[i];
+      if (i == heap.current || !all_free(page, c)) {
+        ++i;
+        continue;
+      }
+      write(page, make_word(PageKind::free, true, kNobody, 0));
+      heap.pages[i] = heap.pages.back();
+      if (heap.current == heap.pages.size() - 1) heap.current = i;
+      heap.pages.pop_back();
+    }
+  }
+}
+
+constexpr std::uint64_t kLayout = sizeof(Arena) ^ sizeof(Member) << 16 ^ kMaxMembers << 32 ^ kBitmapWords << 48 ^ kPage;
+
+void* map(std::uint64_t capacity, std::uint64_t where, int fd, int extra) noexcept {
+  return os::call(os::Call::mmap, [&] {
+    return reinterpret_cast<std::intptr_t>(::mmap(reinterpret_cast<void*>(where), capacity, PROT_READ | PROT_WRITE,
+                                                  MAP_SHARED | MAP_NORESERVE | extra, fd, 0));
+  }) == -1 ? MAP_FAILED : reinterpret_cast<void*>(where);
+}
+
+}  // namespace
+
+void map_new_arena() {
+  // As much as the address space takes: sparse, so it costs nothing until committed. RLIMIT_AS and small address
+  // spaces get less.
+  std::uint64_t size = 256ull << 30;
+  os::UniqueFd fd = os::create_shared_memory(size);
+  void* where = MAP_FAILED;
+  for (;;) {
+    // Far from heap, stack and libraries, and below them, so that a spawned process finds it free as well.
+    constexpr std::uint64_t kFirst = 0x2000'0000'0000, kStep = 0x100'0000'0000;
+    for (int i = 0; i < 16 && where == MAP_FAILED; ++i) where = map(size, kFirst + kStep * i, fd.get(), MAP_FIXED_NOREPLACE);
+    if (where == MAP_FAILED) {
+      void* anywhere = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd.get(), 0);
+      where = anywhere;
+    }
+    if (where != MAP_FAILED || size <= 64ull << 20) break;
+    size /= 2;
+  }
+  if (where == MAP_FAILED) throw OSError(errno, "mmap", "the family's shared memory");
+  detail::base = static_cast<std::byte*>(where);
+  detail::capacity = size;
+  arena_descriptor = fd.release();
+
+  std::uint64_t members = 4096, words = members + sizeof(Member) * kMaxMembers;
+  std::uint64_t pages = (size - words - kPage * 3) / (kPage + kBitmapWords * 8 + 8);
+  auto round = [](std::uint64_t n) { return (n + kPage - 1) / kPage * kPage; };
+  words = round(words);
+  std::uint64_t bitmaps = round(words + pages * 8), first_page = round(bitmaps + pages * kBitmapWords * 8);
+  pages = (size - first_page) / kPage;
+  if (int error = os::commit(arena_descriptor, 0, 4096)) throw OSError(error, "fallocate", "the family's shared memory");
+  Arena& a = *new (detail::base) Arena{};
+  a.layout = kLayout;
+  a.agreed_base = reinterpret_cast<std::uint64_t>(detail::base);
+  a.capacity = size;
+  a.pages = pages;
+  a.members = members;
+  a.words = words;
+  a.bitmaps = bitmaps;
+  a.first_page = first_page;
+  a.committed_bytes.store(4096, std::memory_order_relaxed);
+  a.magic = kMagic;
+}
+
+void map_inherited_arena(int fd) {
+  auto* head = static_cast<Arena*>(::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 0));
+  if (head == MAP_FAILED) throw OSError(errno, "mmap", "the inherited shared memory");
+  bool ours = head->magic == kMagic && head->layout == kLayout;
+  std::uint64_t size = head->capacity, agreed = head->agreed_base;
+  ::munmap(head, 4096);
+  if (!ours) throw Error("the inherited descriptor is not the shared memory of this version of mp");
+  void* where = map(size, agreed, fd, MAP_FIXED_NOREPLACE);
+  if (where == MAP_FAILED) where = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+  if (where == MAP_FAILED) throw OSError(errno, "mmap", "the family's shared memory");
+  detail::base = static_cast<std::byte*>(where);
+  detail::capacity = size;
+  arena_descriptor = fd;
+}
+
+void forget_slabs() noexcept {
+  for (ClassHeap& heap : heaps) {
+    heap.pages.clear();
+    heap.current = heap.word = 0;
+  }
+}
+
+}  // namespace detail
+
+using namespace detail;
+
+bool at_agreed_address() noexcept { return reinterpret_cast<std::uint64_t>(detail::base) == arena().agreed_base; }
+
+Offset allocate(std::size_t size, std::size_t align) {
+  start();
+  if (size > class_size(kClasses - 1)) {
+    std::uint64_t count = size / kPage + (size % kPage != 0);
+    if (count > arena().pages) throw_full(size);
+    std::uint64_t first = take_pages(count, size, HeapLock::free);
+    for (std::uint64_t page = first + 1; page < first + count; ++page) write(page, make_word(PageKind::tail, true, kNobody, first));
+    write(first, make_word(PageKind::large, true, kNobody, count));  // the commit point
+    return page_offset(first);
+  }
+  std::size_t c = class_for(size);
+  while (class_size(c) % align != 0) {
+    if (++c == kClasses) return allocate(kPage, align);
+  }
+  std::lock_guard guard(heap_mutex);
+  ClassHeap& heap = heaps[c];
+  for (;;) {
+    if (Offset block = take_block(c, heap)) return block;
+    next_slab(c, heap);
+  }
+}
+
+void deallocate(Offset offset) noexcept {
+  Place place;
+  if (!locate(offset, place)) stop("freeing what is no block", offset);
+  if (place.word.kind() == PageKind::large) {
+    std::uint64_t count = place.word.argument();
+    if (!exchange(place.page, place.word, make_word(PageKind::freeing, true, self(), count))) stop("freed twice", offset);
+    finish_freeing(place.page, count);
+    return;
+  }
+  std::size_t block = (offset - page_offset(place.page)) / class_size(place.word.argument());
+  std::uint64_t bit = 1ull << block % 64;
+  if (bitmap_of(place.page)[block / 64].fetch_or(bit, std::memory_order_acq_rel) & bit) stop("freed twice", offset);
+}
+
+std::size_t block_size(Offset offset) noexcept {
+  Place place;
+  if (!locate(offset, place)) return 0;
+  if (place.word.kind() == PageKind::large) return place.word.argument() * kPage;
+  std::size_t c = place.word.argument();
+  if (c >= kClasses) return 0;
+  std::size_t block = (offset - page_offset(place.page)) / class_size(c);
+  if (block >= blocks_in(c)) return 0;
+  return bitmap_of(place.page)[block / 64].load(std::memory_order_acquire) >> block % 64 & 1 ? 0 : class_size(c);
+}
+
+Usage usage() noexcept { return {arena().committed_bytes.load(std::memory_order_relaxed), arena().capacity}; }
+
+std::size_t bytes_in_use() noexcept {
+  std::size_t total = 0;
+  std::uint64_t high = arena().high_page.load(std::memory_order_acquire);
+  for (std::uint64_t page = 0; page < high; ++page) {
+    Word word = read(page);
+    if (word.kind() == PageKind::large) total += word.argument() * kPage;
+    if (word.kind() != PageKind::slab) continue;
+    std::size_t c = word.argument(), free = 0;
+    for (std::size_t w = 0; w < kBitmapWords; ++w)
+      free += static_cast<std::size_t>(std::popcount(bitmap_of(page)[w].load(std::memory_order_relaxed)));
+    total += (blocks_in(c) - free) * class_size(c);
+  }
+  return total;
+}
+
+void recover(Tag dead) noexcept {
+  Arena& a = arena();
+  std::uint64_t high = a.high_page.load(std::memory_order_acquire);
+  for (std::uint64_t page = 0; page < high; ++page) {
+    Word word = read(page);
+    if (word.kind() == PageKind::large) {
+      if (word.argument() > 1) page += word.argument() - 1;
+      continue;
+    }
+    if (word.owner() != dead) continue;
+    switch (word.kind()) {
+      case PageKind::claiming: {
+        // Tails of a run whose first page was not yet published.
+        Word tail = make_word(PageKind::tail, true, kNobody, page);
+        for (std::uint64_t next = page + 1; next < high && exchange(next, tail, make_word(PageKind::free, true, kNobody, 0));) ++next;
+        write(page, make_word(PageKind::free, word.committed(), kNobody, 0));
+        break;
+      }
+      case PageKind::freeing:
+        finish_freeing(page, word.argument());
+        break;
+      case PageKind::slab: {
+        std::size_t c = word.argument();
+        if (all_free(page, c)) {
+          write(page, make_word(PageKind::free, true, kNobody, 0));
+        } else {
+          a.orphans.fetch_add(1, std::memory_order_relaxed);
+          write(page, make_word(PageKind::slab, true, kNobody, c));
+        }
+        break;
+      }
+      default: break;
+    }
+  }
+}
+
+}  // namespace mp::memory

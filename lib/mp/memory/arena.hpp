@@ -1,0 +1,83 @@
+// The family's one shared-memory object: everything shared lies in it and is named by its offset, so that a name means
+// the same in every process of the family wherever the arena is mapped there.
+//
+//   | header | members (family.hpp) | page words | page bitmaps | page 0 | page 1 | ...
+//
+// Pages are 64 KiB. A page is free, a slab of equal blocks, or part of a large run. Blocks up to 32 KiB come from slabs,
+// larger ones are runs of whole pages.
+//
+// Invariants (the layout is an ABI between the processes of a family):
+//  1. Every change of state is one atomic store to one word: a page's word, or one word of a slab's bitmap.
+//  2. A page is committed (fallocate) before anything in it is handed out: touching it cannot fail (no SIGBUS).
+//  3. Only the owner of a slab clears bits (allocates); any process sets bits (frees).
+//  4. A page being claimed or freed carries the tag of who does it; if that process dies, recover() undoes or completes it.
+// Page word: bits 0-3 kind, bit 4 committed, bits 5-35 owner's tag, bits 36-63 argument
+//  (slab: size class; large: pages in the run; tail: index of the run's first page).
+//
+// *Thread and process safety*: every function may be called from any thread of any process of the family.
+// *If a process is killed*: memory it was about to hand out or to free is at worst leaked until recover(), never torn.
+// Design and figures: mimalloc's slabs, without its lists: a bitmap needs no repair.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace mp::memory {
+
+// Distance from the arena's start in bytes. 0 names nothing.
+using Offset = std::uint64_t;
+
+// A process of the family: bits 0-11 its index in the table of members, bits 12-30 the generation of that entry.
+// Never 0, and bit 31 is free for the flag of a lock word.
+using Tag = std::uint32_t;
+inline constexpr Tag kNobody = 0;
+
+namespace detail {
+inline std::byte* base = nullptr;      // where this process has mapped the arena; set once by start()
+inline std::uint64_t capacity = 0;     // bytes reserved there
+}  // namespace detail
+
+// Makes this process's family (or joins the one it was born into) if that has not happened yet. Every function that
+// creates a shared object calls it; those that take an Offset need not. Throws OSError.
+void start();
+
+inline bool contains(const void* p) noexcept {
+  return static_cast<std::uint64_t>(static_cast<const std::byte*>(p) - detail::base) < detail::capacity;
+}
+template <class T>
+T* at(Offset offset) noexcept {
+  return reinterpret_cast<T*>(detail::base + offset);
+}
+inline Offset offset_of(const void* p) noexcept { return static_cast<Offset>(static_cast<const std::byte*>(p) - detail::base); }
+
+// Whether the arena lies at the address that the whole family has agreed on, so that raw pointers into it mean the same
+// everywhere. True but where a spawned process found that address taken.
+bool at_agreed_address() noexcept;
+
+// A block of at least `size` bytes, aligned to `align` (a power of two, at most 65536), not zeroed. Blocks up to 32 KiB
+// cost some 20 ns; larger ones a system call. Throws SharedMemoryFull. The block belongs to nobody: a process killed
+// before it has recorded the offset anywhere leaks it.
+Offset allocate(std::size_t size, std::size_t align = 16);
+
+// Frees the block that `offset` lies in (anywhere in it), from any process. Runs of 1 MiB and more go back to the kernel
+// at once. Stops the program loudly on an offset that names no block.
+void deallocate(Offset offset) noexcept;
+
+// Size of the block that `offset` lies in, 0 if it lies in none. For checking what another process says.
+std::size_t block_size(Offset offset) noexcept;
+
+struct Usage {
+  std::size_t committed;  // bytes taken from the kernel
+  std::size_t capacity;   // bytes reserved, the most that can ever be committed
+};
+Usage usage() noexcept;
+
+// Bytes in blocks that are handed out, by walking all pages: for tests and reports.
+std::size_t bytes_in_use() noexcept;
+
+// After the death of `dead`: undoes its half-made claims, completes its half-made frees, gives its slabs up for adoption.
+// One caller at a time per `dead` (family.hpp sees to it).
+void recover(Tag dead) noexcept;
+
+}  // namespace mp::memory

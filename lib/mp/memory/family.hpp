@@ -1,0 +1,72 @@
+// The family: a process and all its descendants, as far as they were made through this library or by fork(2). Its table
+// of members is how anything shared names its owner: a tag, index and generation, whose life is asked of the kernel.
+//
+// A member's entry goes Free -> Starting (claimed by its creator) -> Living (by itself) -> Retiring (by whoever found it
+// dead) -> Free. Each step is one compare-exchange of `state`; a claim carries the tag of who made it, so a death in
+// between is found and finished by the next.
+//
+// *Thread and process safety*: all functions, from any thread of any process of the family.
+// *If a process is killed*: its entry stays Living until sweep() or retire() in any other process; then its references
+// are released and its slabs given up. The sweeper killed: the next one begins again.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "mp/memory/arena.hpp"
+
+namespace mp::memory {
+
+inline constexpr std::size_t kMaxMembers = 4096;
+
+struct alignas(128) Member {
+  // bits 0-7 phase, bits 8-31 generation, bits 32-62 tag of the creator (Starting) or of the sweeper (Retiring)
+  std::atomic<std::uint64_t> state;
+  std::atomic<std::int32_t> pid;
+  std::atomic<std::uint64_t> start_time;
+  std::atomic<Tag> parent;
+  std::atomic<Offset> bag;     // references it holds (ref.cpp)
+  std::atomic<Offset> record;  // of the process room: set by enlist's caller, owned by the member, released by retire()
+};
+
+// The calling process. Starts the family if need be.
+Tag self();
+
+inline std::size_t index_of(Tag tag) noexcept { return tag & (kMaxMembers - 1); }
+Member& member(Tag tag) noexcept;
+
+// Whether the process lives, by the kernel's word (some 5 us). A member that is being started counts as alive as long as
+// its creator is. False for kNobody.
+bool alive(Tag tag) noexcept;
+
+// An entry for a child that is about to be made, creator and parent as given. Throws Error when the table is full.
+Tag enlist(Tag parent);
+
+// Gives an enlisted entry up: no process came of it.
+void dismiss(Tag tag) noexcept;
+
+// fork(2), the child being member `child` (enlisted) with a reference to everything that the caller holds.
+// 0 in the child, its pid in the parent, -1 with errno when fork failed (the entry is dismissed).
+pid_t fork_as(Tag child) noexcept;
+
+// In a process that was executed afresh: maps the family's arena from `fd` and becomes member `tag`.
+// Throws Error if `fd` is no arena of this version of the library or `tag` was not enlisted. Keeps `fd`.
+void join(int fd, Tag tag);
+
+// The arena's descriptor (close-on-exec), to be handed to an executed child.
+int arena_fd();
+
+// Releases what `tag`, found dead, has held. False if it lives, or another process is doing it.
+bool retire(Tag tag) noexcept;
+
+// Retires every dead member, at most once in 20 ms for the whole family; called by whoever has waited in vain for a while.
+void sweep() noexcept;
+
+// Called in every fork child right after it has become a member, in the order of registration: rooms reset there what a
+// copy must not inherit. At most 16, before the first fork; no locks are held.
+void at_fork_in_child(void (*hook)() noexcept);
+
+}  // namespace mp::memory

@@ -1,0 +1,193 @@
+#include "mp/memory/ref.hpp"
+
+#include <algorithm>
+#include <mutex>
+#include <unordered_map>
+
+#include "mp/memory/family.hpp"
+#include "mp/memory/layout.hpp"
+
+namespace mp::memory {
+namespace {
+
+// A piece of a process's bag: offsets of the objects it holds, 0 = empty place. Only the owner writes entries, and after
+// its death the one sweeper; each entry is one word.
+struct Bag {
+  std::atomic<Offset> next;
+  std::uint64_t places;
+  std::atomic<Offset>* entries() noexcept { return reinterpret_cast<std::atomic<Offset>*>(this + 1); }
+};
+constexpr std::size_t kFirstPlaces = 62;
+
+struct Holding {
+  std::uint32_t refs;           // in this process
+  std::atomic<Offset>* entry;   // in its bag
+};
+
+// Private, guarded by bag_mutex; a fork child starts with its parent's copy. Never destroyed: Refs in globals and
+// thread-locals may outlive any order of destruction.
+auto& holdings() {
+  static auto& map = *new std::unordered_map<Offset, Holding>;
+  return map;
+}
+auto& free_entries() {
+  static auto& list = *new std::vector<std::atomic<Offset>*>;
+  return list;
+}
+
+Destroyer destroyers[static_cast<std::size_t>(Kind::last)];
+
+Offset new_bag(std::size_t places) {
+  Offset block = allocate(sizeof(Bag) + places * sizeof(Offset));
+  Bag& bag = *new (at<void>(block)) Bag{{0}, places};
+  for (std::size_t i = 0; i < places; ++i) new (&bag.entries()[i]) std::atomic<Offset>(0);
+  return block;
+}
+
+// An empty place in this process's bag, which grows by doubling.
+std::atomic<Offset>* take_entry() {
+  auto& list = free_entries();
+  if (list.empty()) {
+    Member& me = member(self());
+    std::size_t places = std::max(kFirstPlaces, holdings().size());
+    list.reserve(places + list.capacity());
+    Offset block = new_bag(places);
+    Bag& bag = *at<Bag>(block);
+    bag.next.store(me.bag.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    me.bag.store(block, std::memory_order_release);
+    for (std::size_t i = places; i-- > 0;) list.push_back(&bag.entries()[i]);
+  }
+  auto* entry = list.back();
+  list.pop_back();
+  return entry;
+}
+
+void destroy(Offset object) noexcept {
+  Header& header = header_of(object);
+  if (Destroyer d = destroyers[static_cast<std::size_t>(header.kind)]) d(at<void>(object));
+  header.kind = Kind::none;
+  deallocate(object);
+}
+
+// The place of `object` in the bag; taken and filled, the object already counted for it.
+void enter(Offset object) {
+  auto* entry = take_entry();
+  entry->store(object, std::memory_order_release);
+  holdings().emplace(object, Holding{1, entry});
+}
+
+}  // namespace
+
+bool set_destroyer(Kind kind, Destroyer d) noexcept {
+  destroyers[static_cast<std::size_t>(kind)] = d;
+  return true;
+}
+
+void retain(Offset object) noexcept { header_of(object).holders.fetch_add(1, std::memory_order_relaxed); }
+
+void release(Offset object) noexcept {
+  if (header_of(object).holders.fetch_sub(1, std::memory_order_acq_rel) == 1) destroy(object);
+}
+
+bool is_object(Offset object, Kind kind, std::uint64_t type) noexcept {
+  if (object % 16 != 0 || object < sizeof(Header) || block_size(object - sizeof(Header)) == 0) return false;
+  const Header& header = header_of(object);
+  return header.kind == kind && header.holders.load(std::memory_order_relaxed) > 0 && (type == 0 || header.type == type);
+}
+
+Offset create_raw(Kind kind, std::uint64_t type, std::size_t size, std::size_t align) {
+  std::size_t front = std::max(align, sizeof(Header));
+  Offset object = allocate(front + size, front) + front;
+  new (&header_of(object)) Header{{1}, kind, type};
+  return object;
+}
+
+void Ref::hold(Offset object) {
+  std::lock_guard guard(detail::bag_mutex);
+  auto& map = holdings();
+  if (auto found = map.find(object); found != map.end()) {
+    ++found->second.refs;
+    return;
+  }
+  // Counted first, entered second: a kill between the two leaks one count and frees nothing early.
+  retain(object);
+  try {
+    enter(object);
+  } catch (...) {
+    release(object);
+    throw;
+  }
+}
+
+void Ref::drop(Offset object) noexcept {
+  std::unique_lock guard(detail::bag_mutex);
+  auto& map = holdings();
+  auto found = map.find(object);
+  if (found == map.end() || --found->second.refs > 0) return;
+  auto* entry = found->second.entry;
+  map.erase(found);
+  entry->store(0, std::memory_order_release);  // left first, uncounted second
+  free_entries().push_back(entry);
+  guard.unlock();
+  release(object);
+}
+
+Ref Ref::first(Offset object) {
+  std::lock_guard guard(detail::bag_mutex);
+  try {
+    enter(object);
+  } catch (...) {
+    release(object);
+    throw;
+  }
+  Ref ref;
+  ref.object_ = object;
+  return ref;
+}
+
+namespace detail {
+
+void copy_bag_for(Tag child) {
+  Member& m = member(child);
+  auto& map = holdings();
+  if (map.empty()) return;
+  Offset block = new_bag(std::max(kFirstPlaces, map.size() + map.size() / 2));
+  Bag& bag = *at<Bag>(block);
+  m.bag.store(block, std::memory_order_release);
+  std::size_t place = 0;
+  for (auto& [object, holding] : map) {
+    retain(object);
+    bag.entries()[place++].store(object, std::memory_order_release);
+  }
+}
+
+void adopt_bag() noexcept {
+  auto& list = free_entries();
+  auto& map = holdings();
+  list.clear();
+  for (Offset block = member(self()).bag.load(std::memory_order_acquire); block;) {
+    Bag& bag = *at<Bag>(block);
+    for (std::size_t i = bag.places; i-- > 0;) {
+      Offset object = bag.entries()[i].load(std::memory_order_relaxed);
+      if (object == 0) {
+        list.push_back(&bag.entries()[i]);
+      } else if (auto found = map.find(object); found != map.end()) {
+        found->second.entry = &bag.entries()[i];
+      }
+    }
+    block = bag.next.load(std::memory_order_relaxed);
+  }
+}
+
+void empty_bag(Member& dead) noexcept {
+  while (Offset block = dead.bag.load(std::memory_order_acquire)) {
+    Bag& bag = *at<Bag>(block);
+    for (std::size_t i = 0; i < bag.places; ++i)
+      if (Offset object = bag.entries()[i].exchange(0, std::memory_order_acq_rel)) release(object);
+    dead.bag.store(bag.next.load(std::memory_order_relaxed), std::memory_order_release);
+    deallocate(block);
+  }
+}
+
+}  // namespace detail
+}  // namespace mp::memory

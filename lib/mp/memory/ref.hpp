@@ -1,0 +1,125 @@
+// Shared objects and the references that keep them. An object lies in the arena behind a small header with a count of
+// its holders: processes that have at least one Ref to it, and messages in flight. A process's own Refs are counted in
+// its private memory, so copying one touches no shared cache line; which objects it holds stands in its bag in the arena, from
+// which its references are released when it dies.
+//
+// *Thread and process safety*: distinct Refs, any threads; one Ref like an int (no concurrent writes). A Ref is 8 bytes
+// that mean the same in every process; fork children hold what their parent held.
+// *If a process is killed*: its references are released by the sweep (family.hpp). Killed between the two words of taking
+// or dropping a reference: one count too many, so at worst a leak, never an early free.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <new>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "mp/memory/arena.hpp"
+
+namespace mp::memory {
+
+// What an object is: checked when an offset arrives from another process, and how it is destroyed.
+enum class Kind : std::uint32_t {
+  none, bytes, lock, rlock, semaphore, condition, event, barrier, value, array, stream, queue, pipe, record, board, job, engine, last
+};
+
+struct Header {
+  std::atomic<std::uint32_t> holders;
+  Kind kind;
+  std::uint64_t type;  // fingerprint of the element type where the kind has one, else 0
+};
+static_assert(sizeof(Header) == 16);
+
+inline Header& header_of(Offset object) noexcept { return *at<Header>(object - sizeof(Header)); }
+
+// Runs before an object's block is freed, in whichever process dropped the last reference. One per kind.
+using Destroyer = void (*)(void* object) noexcept;
+bool set_destroyer(Kind kind, Destroyer destroy) noexcept;  // true, so that a constant's initialiser can call it
+
+// One more, one fewer holder that is no process: a message in flight, another object. The last one destroys.
+void retain(Offset object) noexcept;
+void release(Offset object) noexcept;
+
+// Whether `object` names a live object of that kind (and type, unless 0); false for any garbage.
+bool is_object(Offset object, Kind kind, std::uint64_t type = 0) noexcept;
+
+// Collects the objects whose Refs are copied in this thread while it is installed: what a closure holds.
+class Recorder {
+ public:
+  Recorder() noexcept : outer_(std::exchange(current_, this)) {}
+  ~Recorder() { current_ = outer_; }
+  Recorder(const Recorder&) = delete;
+  Recorder& operator=(const Recorder&) = delete;
+  const std::vector<Offset>& objects() const noexcept { return objects_; }
+  static Recorder* current() noexcept { return current_; }
+  void note(Offset object) { objects_.push_back(object); }
+
+ private:
+  inline static thread_local Recorder* current_ = nullptr;
+  Recorder* outer_;
+  std::vector<Offset> objects_;
+};
+
+class Ref {
+ public:
+  Ref() noexcept = default;
+  // Takes hold of an object that somebody else keeps alive during the call.
+  explicit Ref(Offset object) : object_(object) {
+    if (object_) hold(object_);
+  }
+  Ref(const Ref& other) : Ref(other.object_) {
+    if (object_ && Recorder::current()) [[unlikely]] Recorder::current()->note(object_);
+  }
+  Ref(Ref&& other) noexcept : object_(std::exchange(other.object_, 0)) {}
+  Ref& operator=(Ref other) noexcept {
+    std::swap(object_, other.object_);
+    return *this;
+  }
+  ~Ref() {
+    if (object_) drop(object_);
+  }
+
+  Offset offset() const noexcept { return object_; }
+  explicit operator bool() const noexcept { return object_ != 0; }
+  template <class T>
+  T& as() const noexcept {
+    return *at<T>(object_);
+  }
+  friend bool operator==(const Ref&, const Ref&) noexcept = default;
+
+ private:
+  template <class T, class... Args>
+  friend Ref create(Kind kind, std::uint64_t type, std::size_t extra, Args&&... args);
+  static void hold(Offset object);
+  static void drop(Offset object) noexcept;
+  static Ref first(Offset object);  // takes over the count that create() began with
+
+  Offset object_ = 0;
+};
+
+// Block for an object of `size` bytes with its header filled in and one holder; payload aligned to `align`.
+Offset create_raw(Kind kind, std::uint64_t type, std::size_t size, std::size_t align);
+
+// A new T(args...) in the arena with `extra` bytes behind it. T must be usable from any address it is mapped at: no
+// pointers, no virtual functions. Throws SharedMemoryFull, or what T's constructor throws.
+template <class T, class... Args>
+Ref create(Kind kind, std::uint64_t type, std::size_t extra, Args&&... args) {
+  static_assert(std::is_trivially_destructible_v<T>, "an object in the arena is destroyed by its kind's destroyer, in any process");
+  Offset object = create_raw(kind, type, sizeof(T) + extra, alignof(T));
+  if constexpr (std::is_nothrow_constructible_v<T, Args...>) {
+    new (at<void>(object)) T(std::forward<Args>(args)...);
+  } else {
+    try {
+      new (at<void>(object)) T(std::forward<Args>(args)...);
+    } catch (...) {
+      deallocate(object);
+      throw;
+    }
+  }
+  return Ref::first(object);
+}
+
+}  // namespace mp::memory

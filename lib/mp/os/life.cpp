@@ -1,0 +1,112 @@
+#include "mp/os/life.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "mp/errors.hpp"
+#include "mp/os/call.hpp"
+
+namespace mp::os {
+namespace {
+
+// The fields of /proc/PID/stat after "pid (comm) ": comm may hold spaces and parentheses, so look for the last ")".
+// State letter and start time; false when there is no such process.
+bool read_stat(pid_t pid, char& state, std::uint64_t& start_time) noexcept {
+  char path[32], text[1024];
+  std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(pid));
+  int fd = call_again(Call::open, [&] { return ::open(path, O_RDONLY | O_CLOEXEC); });
+  if (fd < 0) return false;
+  ssize_t n = call_again(Call::read, [&] { return ::read(fd, text, sizeof text - 1); });
+  ::close(fd);
+  if (n <= 0) return false;
+  text[n] = 0;
+  char* p = std::strrchr(text, ')');
+  if (!p || p[1] == 0 || p[2] == 0) return false;
+  p += 2;
+  state = *p;
+  for (int field = 3; field < 22; ++field) {
+    p = std::strchr(p, ' ');
+    if (!p) return false;
+    ++p;
+  }
+  start_time = std::strtoull(p, nullptr, 10);
+  return true;
+}
+
+int raw_pidfd_open(pid_t pid) noexcept {
+  return static_cast<int>(call_again(Call::pidfd_open, [&] { return ::syscall(SYS_pidfd_open, pid, 0); }));
+}
+
+// struct pidfd_info of <linux/pidfd.h> as of 6.15; older headers lack it.
+struct PidfdInfo {
+  std::uint64_t mask, cgroup;
+  std::uint32_t pid, tgid, ppid, ids[8];
+  std::int32_t exit_code;
+};
+static_assert(sizeof(PidfdInfo) == 64);
+constexpr std::uint64_t kInfoExit = 1u << 3;
+
+}  // namespace
+
+std::uint64_t start_time_of(pid_t pid) noexcept {
+  char state;
+  std::uint64_t start_time;
+  return read_stat(pid, state, start_time) ? start_time : 0;
+}
+
+Life this_life() noexcept { return {::getpid(), start_time_of(::getpid())}; }
+
+bool ended(int pidfd) noexcept {
+  pollfd p{pidfd, POLLIN, 0};
+  return call_again(Call::poll, [&] { return ::poll(&p, 1, 0); }) > 0;
+}
+
+bool alive(const Life& life) noexcept {
+  if (life.pid <= 0) return false;
+  UniqueFd fd(raw_pidfd_open(life.pid));
+  if (!fd) {
+    if (errno == ESRCH) return false;
+    // Refused (seccomp, EMFILE): a zombie still answers kill(), so read its state.
+    char state;
+    std::uint64_t start_time;
+    if (read_stat(life.pid, state, start_time))
+      return state != 'Z' && state != 'X' && (life.start_time == 0 || start_time == life.start_time);
+    return ::kill(life.pid, 0) == 0 || errno == EPERM;
+  }
+  if (ended(fd.get())) return false;
+  if (life.start_time == 0) return true;
+  std::uint64_t now = start_time_of(life.pid);
+  return now == 0 ? !ended(fd.get()) : now == life.start_time;
+}
+
+UniqueFd open_pidfd(pid_t pid) {
+  UniqueFd fd(raw_pidfd_open(pid));
+  if (!fd && errno != ESRCH) throw OSError(errno, "pidfd_open", std::to_string(pid));
+  return fd;
+}
+
+std::optional<int> exit_status(int pidfd) noexcept {
+  siginfo_t info{};
+  // __WALL: also children that were not made with SIGCHLD.
+  auto reaped = call_again(Call::waitid, [&] { return ::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG | __WALL); });
+  if (reaped == 0 && info.si_pid != 0) return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+  PidfdInfo asked{};
+  asked.mask = kInfoExit;
+  constexpr unsigned long request = _IOC(_IOC_READ | _IOC_WRITE, 0xFF, 11, sizeof(PidfdInfo));
+  if (call(Call::ioctl, [&] { return ::ioctl(pidfd, request, &asked); }) == 0 && (asked.mask & kInfoExit)) {
+    int status = asked.exit_code;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+  return std::nullopt;
+}
+
+}  // namespace mp::os

@@ -1,0 +1,41 @@
+// Whether a process lives, asked of the kernel: a pid alone proves nothing, since pids come back.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+
+#include "mp/os/fd.hpp"
+
+namespace mp::os {
+
+// One life of one process: its pid and when it began (clock ticks since boot, /proc/PID/stat field 22; 0 = not known).
+struct Life {
+  pid_t pid = 0;
+  std::uint64_t start_time = 0;
+};
+
+// The calling process.
+Life this_life() noexcept;
+
+// When the process `pid` began; 0 when there is none or /proc is missing.
+std::uint64_t start_time_of(pid_t pid) noexcept;
+
+// False once that life has ended, also while it is an unreaped zombie. Some 5 us: three system calls.
+bool alive(const Life& life) noexcept;
+
+// A descriptor of the process (pidfd_open(2), close-on-exec), readable once it has ended; empty when it is gone.
+// Throws OSError where the kernel refuses (EMFILE, ENOSYS).
+UniqueFd open_pidfd(pid_t pid);
+
+// Whether the process behind `pidfd` has ended.
+bool ended(int pidfd) noexcept;
+
+// How a process ended, in Python's form: its exit code, or -N for death by signal N; nothing where the kernel no longer
+// knows. Reaps the process if it is our child; otherwise asks PIDFD_GET_INFO (Linux 6.15), so that it is right also
+// where the program ignores SIGCHLD or reaped the child itself. Call only once ended(pidfd).
+std::optional<int> exit_status(int pidfd) noexcept;
+
+}  // namespace mp::os

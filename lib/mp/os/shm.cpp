@@ -1,0 +1,47 @@
+#include "mp/os/shm.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "mp/errors.hpp"
+#include "mp/os/call.hpp"
+
+namespace mp::os {
+namespace {
+
+// A /dev/shm smaller than this is a container's default, not a choice.
+constexpr unsigned long long kSmallShm = 1ull << 30;
+
+// A file of the POSIX shared memory file system that never had a name (O_TMPFILE): shm_open with the unlink already
+// done, so that no kill can come between the two.
+UniqueFd open_nameless_shm() noexcept {
+  struct statvfs fs;
+  if (::statvfs("/dev/shm", &fs) != 0 || static_cast<unsigned long long>(fs.f_blocks) * fs.f_frsize < kSmallShm) return {};
+  return UniqueFd(call_again(Call::shm_open, [] { return ::open("/dev/shm", O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600); }));
+}
+
+}  // namespace
+
+UniqueFd create_shared_memory(std::size_t size) {
+  UniqueFd fd = open_nameless_shm();
+  if (!fd) fd = UniqueFd(call(Call::memfd_create, [] { return ::memfd_create("mp", MFD_CLOEXEC); }));
+  if (!fd) throw OSError(errno, "memfd_create", "for the family's shared memory (and /dev/shm is missing or too small)");
+  if (call_again(Call::ftruncate, [&] { return ::ftruncate(fd.get(), static_cast<off_t>(size)); }) != 0)
+    throw OSError(errno, "ftruncate", "shared memory to " + std::to_string(size) + " bytes");
+  return fd;
+}
+
+int commit(int fd, std::size_t begin, std::size_t size) noexcept {
+  auto result = call_again(Call::fallocate, [&] { return ::fallocate(fd, 0, static_cast<off_t>(begin), static_cast<off_t>(size)); });
+  return result == 0 ? 0 : errno;
+}
+
+void decommit(int fd, std::size_t begin, std::size_t size) noexcept {
+  call_again(Call::fallocate, [&] {
+    return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(begin), static_cast<off_t>(size));
+  });
+}
+
+}  // namespace mp::os

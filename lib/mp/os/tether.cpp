@@ -1,0 +1,64 @@
+#include "mp/os/tether.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <mutex>
+
+#include "mp/errors.hpp"
+#include "mp/os/call.hpp"
+#include "mp/os/fd.hpp"
+
+namespace mp::os {
+namespace {
+
+// Written under `making`; read in fork children, where no other thread lives.
+int read_end = -1, write_end = -1;
+std::mutex making;
+
+}  // namespace
+
+int tether_end() {
+  std::lock_guard guard(making);
+  if (read_end < 0) {
+    int ends[2];
+    if (call(Call::pipe, [&] { return ::pipe2(ends, O_CLOEXEC | O_NONBLOCK); }) != 0) throw OSError(errno, "pipe2", "for the tether");
+    write_end = ends[1];
+    read_end = ends[0];
+  }
+  return read_end;
+}
+
+bool tether_to(pid_t holder, int end) {
+  char path[48];
+  std::snprintf(path, sizeof path, "/proc/%d/fd/%d", static_cast<int>(holder), end);
+  UniqueFd fd(call_again(Call::open, [&] { return ::open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); }));
+  if (!fd) {
+    if (errno == ENOENT || errno == ESRCH) return false;
+    throw OSError(errno, "open", path);
+  }
+  auto set = [&](int command, int value) {
+    if (call(Call::fcntl, [&] { return ::fcntl(fd.get(), command, value); }) != 0) throw OSError(errno, "fcntl", "of the tether");
+  };
+  set(F_SETOWN, ::getpid());
+  set(F_SETSIG, SIGKILL);
+  set(F_SETFL, O_ASYNC | O_NONBLOCK);
+  char byte;
+  ssize_t n = call_again(Call::read, [&] { return ::read(fd.get(), &byte, 1); });
+  if (n >= 0) return false;  // end of file: the holder died while we took hold
+  fd.release();              // held until we die
+  return true;
+}
+
+void tether_after_fork() noexcept {
+  if (read_end < 0) return;
+  ::close(read_end);
+  ::close(write_end);
+  read_end = write_end = -1;
+  // The mutex may have been held by a thread that does not exist here.
+  new (&making) std::mutex;
+}
+
+}  // namespace mp::os
