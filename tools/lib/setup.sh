@@ -44,7 +44,8 @@ boost_package() {
   if version=$(candidate libboost-dev) && is_at_least "$version" $oldest_boost; then
     echo libboost-dev
   else
-    apt-cache --names-only search '^libboost1\.[0-9]*-dev$' | awk '{print $1}' | sort -t. -k2n | tail -n 1
+    apt-cache --names-only search '^libboost1\.[0-9]*-dev$' | awk '{print $1}' | sort -t. -k2n | tail -n 1 | grep . ||
+      echo libboost-dev
   fi
 }
 
@@ -80,10 +81,15 @@ install_missing() {
   [ -n "$missing" ] || return 0
 
   if ! may_install; then
-    names=$(name_packages "$missing")
-    die "these packages are missing, and neither root nor a password-less sudo is at hand to install them. Run:
+    apt-cache policy g++ 2>/dev/null | grep -q 'Candidate: [0-9]' ||
+      die "packages are missing, and neither root nor a password-less sudo is at hand to install them. apt has no lists yet,
+so first run this, then ${0##*/} again for the packages' names:
 
-    sudo apt-get update && sudo apt-get install $names
+    sudo apt-get update
+"
+    die "packages are missing, and neither root nor a password-less sudo is at hand to install them. Run:
+
+    sudo apt-get install $(name_packages "$missing")
 "
   fi
   say "== installing what is missing"
