@@ -1,0 +1,109 @@
+// What the family knows of one process: who it is, what it shall run, and how it ended. Lives in the arena, so that it
+// outlasts the process, and is read by whoever holds a reference: its Process object, its starter, its pool, tools.
+//
+// The life of `status` (each step one compare-exchange or store by the one named):
+//
+//   requested --server after fork, or the child as its first step--> running --whoever learns the exit code--> ended
+//       |------ starter, who gives up waiting --> abandoned  (a child that comes too late sees it and ends at once)
+//       |------ server, whose fork failed --> failed (with the errno)
+//
+// Invariants:
+//  1. Everything from `tag` to `parent_name` is written before the record is published (inbox or fork), never after,
+//     but `name` by the process itself.
+//  2. `ended` is final; the code in it is right as far as anybody knew (Knowledge, in record.cpp).
+//  3. `own_end` and `crash.signal` are written once, by the process itself, as its last acts; each is one store.
+//
+// *Memory ordering*: who reads `ended` (acquire) sees all that the process and its reaper wrote here.
+// *If a process is killed*: its record stays as it was; its parent, its server, or whoever holds its pidfd concludes it.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "mp/memory/arena.hpp"
+#include "mp/memory/ref.hpp"
+
+namespace mp::process {
+
+using memory::Offset;
+using memory::Tag;
+
+// What a started process runs. The payload is an object that the record keeps alive; the result is the exit code.
+using Entry = int (*)(Offset payload);
+
+enum class Phase : std::uint8_t { requested, running, ended, failed, abandoned };
+
+// The status word: bits 0-7 phase, bits 16-31 exit code (ended; -N for signal N) or errno (failed), signed.
+struct Status {
+  std::uint32_t raw = 0;
+  constexpr Phase phase() const noexcept { return static_cast<Phase>(raw & 0xff); }
+  constexpr int code() const noexcept { return static_cast<std::int16_t>(raw >> 16); }
+};
+constexpr Status make_status(Phase phase, int code = 0) noexcept {
+  return {static_cast<std::uint32_t>(phase) | static_cast<std::uint32_t>(static_cast<std::uint16_t>(code)) << 16};
+}
+
+// Where a return address lies: `module` indexes Crash::modules, `offset` counts from the start of the module's file as
+// mapped (its link-time address, for position-independent modules). module 0xffff: not in a file, `offset` is the address.
+struct Frame {
+  std::uint64_t offset;
+  std::uint16_t module;
+};
+
+// Written by the signal handler of the dying process (crash.cpp) with nothing but async-signal-safe calls.
+struct Crash {
+  static constexpr std::size_t kMaxFrames = 64, kModuleBytes = 1536;
+  std::atomic<std::int32_t> signal;       // 0 = none; stored last but for the frames: then code and address are valid
+  std::int32_t code;                      // siginfo's si_code
+  std::uint64_t address;                  // fault address, or the sender's pid where si_code says that it was sent
+  std::int32_t thread;                    // which died
+  std::atomic<std::uint32_t> frame_count; // stored when the frames and modules are complete, innermost frame first
+  Frame frames[kMaxFrames];
+  char modules[kModuleBytes];             // paths, each ended by NUL, in the order of Frame::module
+};
+
+struct Record {
+  static constexpr std::size_t kNameBytes = 96;
+
+  std::atomic<std::uint32_t> status;      // a futex word
+  std::atomic<std::uint32_t> own_end;     // 0, or 0x100 | exit code: about to _exit with it
+  std::atomic<std::int32_t> pid;          // 0 until it runs
+  std::atomic<std::int32_t> told;         // the last deadly signal that the family sent to it
+  std::atomic<std::uint64_t> peak_bytes;  // most memory resident at any time; 0 until it ended
+  std::atomic<Offset> inbox;              // a server's: records to start, newest first, linked by `next`
+  Offset next;                            // written by the pusher before the push
+  Tag tag, parent;                        // parent: who asked for it
+  Tag server;                             // who forks and reaps it; its parent unless a server does
+  std::int32_t parent_pid;
+  std::uint64_t entry_module, entry_offset;  // Entry as pickle::CodeRef
+  Offset payload;                         // kept alive by the record
+  std::int32_t holder_pid[2], holder_end[2];  // whom it is tethered to (os/tether.hpp); 0 = nobody
+  std::uint8_t method, default_method;    // StartMethod: how it was started; what it takes as its default
+  bool daemon;
+  char name[kNameBytes];                  // NUL-terminated, cut to fit
+  char identity[kNameBytes];              // "1:2" of Process-1:2, the prefix of its children's
+  char parent_name[kNameBytes];
+  Crash crash;
+};
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free && std::atomic<std::uint32_t>::is_always_lock_free);
+static_assert(offsetof(Record, status) == 0 && sizeof(Record) <= 4096 - sizeof(memory::Header));
+
+// The calling process's own record; nothing in a process that was not started through this library.
+Record* own_record() noexcept;
+
+
+inline Status status_of(const Record& record) noexcept { return {record.status.load(std::memory_order_acquire)}; }
+
+// How the process behind `record` ended, once it has: from the kernel (`pidfd`, -1 if none; reaps an own child), else
+// from what the process said itself, else from the signal that the family sent, else 255, as Python says when it does
+// not know. Writes it into the record, wakes those who wait, and retires the member. Call only once it has ended.
+// Waits for the process's server, which alone may know, as long as that lives.
+int conclude(Record& record, int pidfd) noexcept;
+
+// Copies `text` into a bounded, NUL-terminated field, cut at a character of UTF-8.
+void set_text(char (&field)[Record::kNameBytes], std::string_view text) noexcept;
+
+}  // namespace mp::process
