@@ -1,0 +1,116 @@
+// A map over many items: one job in the arena, cut into chunks that travel as tasks, each item with a state of its own,
+// so that limits, crashes and exceptions belong to one item however many share a chunk.
+//
+//     input (array of T, or pickled in the chunk) --> worker runs items [begin, end) --> output (array of R, or cells)
+//                                                     entry.item = i + 1 before item i, states[i] after it
+//
+// Invariants:
+//  1. states[i] is stored once for each outcome, by the worker that has claimed the item's chunk, or after its death by
+//     the owner; when it is not `waiting`, the item's output or exception is in place.
+//  2. A chunk may be run again after its worker's death: items whose state is not `waiting` are passed over.
+//
+// *If a process is killed*: a worker: the item it ran is charged (or tried again), the chunk goes on without it.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+
+#include "mp/memory/ref.hpp"
+#include "mp/pickle/bytes.hpp"
+#include "mp/pool/parcel.hpp"
+#include "mp/pool/task_board.hpp"
+
+namespace mp::pool {
+
+enum class ItemState : std::uint8_t {
+  waiting,
+  value,
+  exception,  // in the job's list of failures
+  lost,       // the owner knows the error
+};
+
+// An item's pickled result.
+struct Cell {
+  Parcel parcel;
+  std::byte place[16];
+};
+static_assert(sizeof(Cell) == 32);
+
+struct Failure {
+  memory::Offset next;
+  std::uint64_t item;
+  Parcel parcel;  // of the exception; always in a block, or empty
+};
+
+struct Job {
+  std::uint64_t items;
+  std::uint64_t timeout;                    // ns for one item, 0 = none
+  Parcel function;                          // the callable's state, always in a block unless empty
+  memory::Offset input;                     // array of T, 0 = items are pickled in the chunks
+  memory::Offset output;                    // array of R, or of Cell
+  bool own_input, cells;
+  std::atomic<memory::Offset> failures;     // list of Failure
+  alignas(64) std::atomic<std::uint32_t> progress;  // futex word: counts up when something is done while `waited` is set
+  std::atomic<std::uint32_t> waited;        // somebody sleeps for items
+  std::atomic<std::uint32_t> cancelled;     // chunks stop at the next item
+  std::atomic<std::uint8_t>* states() noexcept { return reinterpret_cast<std::atomic<std::uint8_t>*>(this + 1); }
+};
+
+// What a chunk's arguments begin with; pickled items follow unless the job has an input array.
+struct ChunkHead {
+  memory::Offset job;
+  std::uint64_t begin, end;
+};
+
+// The chunk's run as its worker drives it (in the worker).
+class ChunkRun {
+ public:
+  // Reads the head; throws UnpicklingError if it names no job.
+  explicit ChunkRun(pickle::Reader& in);
+  ~ChunkRun();
+  ChunkRun(const ChunkRun&) = delete;
+  ChunkRun& operator=(const ChunkRun&) = delete;
+
+  Job& job() const noexcept { return *job_; }
+  std::uint64_t end() const noexcept { return head_.end; }
+  std::uint64_t begin() const noexcept { return head_.begin; }
+  bool cancelled() const noexcept { return job_->cancelled.load(std::memory_order_relaxed); }
+  bool waiting(std::uint64_t item) const noexcept {
+    return job_->states()[item].load(std::memory_order_relaxed) == static_cast<std::uint8_t>(ItemState::waiting);
+  }
+  void start(std::uint64_t item) noexcept {
+    entry_->item.store(item + 1, std::memory_order_release);
+    if (job_->timeout) [[unlikely]] start_clock();
+  }
+  void done(std::uint64_t item, ItemState state = ItemState::value) noexcept {
+    job_->states()[item].store(static_cast<std::uint8_t>(state), std::memory_order_release);
+    // Unordered with the store above on purpose: a sleeper looks again after one slice at the latest.
+    if (job_->waited.load(std::memory_order_relaxed)) [[unlikely]] tell();
+  }
+  // The exception in flight becomes the item's outcome.
+  void failed(std::uint64_t item) noexcept;
+  void store(std::uint64_t item, pickle::Writer& result);  // into the item's cell
+
+ private:
+  void start_clock() noexcept;
+  void tell() noexcept;
+
+  ChunkHead head_;
+  Job* job_;
+  WorkerEntry* entry_;
+};
+
+// The owner's view of a job.
+memory::Ref create_job(std::uint64_t items, std::chrono::nanoseconds timeout);
+
+// Wakes those who wait for items.
+void announce_progress(Job& job) noexcept;
+
+// The parcel with the exception of an item in state `exception`; null if there is none.
+Parcel* failure_of(Job& job, std::uint64_t item) noexcept;
+
+// How many items the next chunk takes: guided, a share of what is left that shrinks towards the end.
+std::uint64_t guided_chunk(std::uint64_t left, unsigned workers) noexcept;
+
+}  // namespace mp::pool

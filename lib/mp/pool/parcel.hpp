@@ -1,0 +1,36 @@
+// Bytes on their way between a pool's owner and its workers: in the place kept for them where they fit, else in an arena
+// block of their own; behind them the references they carry. One form for a task's arguments, its result, and the items
+// of a map.
+//
+// *If a process is killed* while it seals a parcel, the block is leaked and the parcel, not yet published, is void.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "mp/memory/arena.hpp"
+#include "mp/pickle/bytes.hpp"
+
+namespace mp::pool {
+
+struct Parcel {
+  std::uint32_t size = 0;          // bytes of payload
+  std::uint32_t carried = 0;       // references behind it, 8 bytes each, from the next multiple of 8 on
+  memory::Offset block = 0;        // where both lie; 0 = in place, then nothing is carried
+};
+static_assert(sizeof(Parcel) == 16);
+
+// Turns what was written into a parcel: in `place` if `writer` wrote there and carries nothing, else moved to a block.
+// Takes the carried references over. Throws SharedMemoryFull (the writer keeps everything then).
+Parcel seal(pickle::Writer& writer, const std::byte* place);
+
+// The payload of a parcel whose in-place bytes would lie at `place`.
+inline std::span<const std::byte> payload(const Parcel& parcel, const std::byte* place) noexcept {
+  return {parcel.block ? memory::at<const std::byte>(parcel.block) : place, parcel.size};
+}
+
+// Frees the block and releases what is carried. The parcel is empty afterwards.
+void discard(Parcel& parcel) noexcept;
+
+}  // namespace mp::pool

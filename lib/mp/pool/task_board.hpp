@@ -1,0 +1,168 @@
+// The task board: where a pool's owner posts tasks and its workers claim them, in the arena. One process posts (any of
+// its threads), its workers claim and publish.
+//
+//     owner                       board                            worker w
+//     take a free slot, fill it
+//     order[tail] = slot; tail+1  ---> slots: free -> posted ---->  intent = slot; CAS posted -> claimed by w
+//     result(): sleep on the slot <--- claimed -> done        <---  write the result; exchange -> done
+//     slot becomes free again
+//
+// Invariants:
+//  1. A slot's phase changes by one atomic operation on `state`: by the owner free -> posted, posted -> cancelled and
+//     done -> free; by the worker it names posted -> claimed and claimed -> done; after that worker's death, and only
+//     then, by the owner claimed -> posted (again) or claimed -> done.
+//  2. A worker writes its `intent` before it claims, so at its death that one slot is all it can have held.
+//  3. `head` is a hint: every position below it is no longer posted. Whoever finds it behind moves it on.
+//  4. An order entry names slot and generation: an entry read too late names nothing.
+// State word: bits 0-3 phase, 4 someone sleeps on it, 5 report its end to the supervisor, 8-31 worker, 32-63 generation.
+// The low half is the futex word.
+//
+// *Memory ordering*: what the owner wrote before post() is visible to the worker that claims; what the worker wrote
+// before publish() is visible to whoever sees done.
+// *If a process is killed*: a worker in mid-task: its slot stays claimed by it until the owner settles the matter
+// (invariant 2). A worker between tasks: nothing. The owner: its workers die with it.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "mp/memory/arena.hpp"
+#include "mp/os/futex.hpp"
+#include "mp/pickle/code.hpp"
+#include "mp/pool/parcel.hpp"
+
+namespace mp::pool {
+
+enum class Phase : std::uint64_t { free, posted, claimed, done, cancelled };
+
+// How a done task ended.
+enum class Outcome : std::uint8_t {
+  value,      // the result parcel holds the value
+  exception,  // the result parcel holds the exception
+  lost,       // crashed or out of time: the owner knows the error (Engine::lost_error)
+};
+
+namespace word {
+inline constexpr std::uint64_t kSleeper = 16, kReport = 32;
+constexpr Phase phase(std::uint64_t state) noexcept { return static_cast<Phase>(state & 15); }
+constexpr std::uint32_t worker(std::uint64_t state) noexcept { return static_cast<std::uint32_t>(state >> 8 & 0xffffff); }
+constexpr std::uint32_t generation(std::uint64_t state) noexcept { return static_cast<std::uint32_t>(state >> 32); }
+constexpr std::uint64_t flags(std::uint64_t state) noexcept { return state & (kSleeper | kReport); }
+constexpr std::uint64_t make(Phase phase, std::uint32_t generation, std::uint32_t worker = 0) noexcept {
+  return static_cast<std::uint64_t>(phase) | std::uint64_t{worker} << 8 | std::uint64_t{generation} << 32;
+}
+}  // namespace word
+
+inline constexpr std::size_t kInline = 176;
+
+struct alignas(64) Slot {
+  std::atomic<std::uint64_t> state;
+  std::atomic<std::uint32_t> next;  // of the list of reported ends: index + 1, 0 = last
+  Outcome outcome;
+  bool chunk;                       // its arguments begin with a ChunkHead (job.hpp)
+  std::uint8_t attempts_left;       // further tries after a failure; written by whoever holds the slot
+  pickle::CodeRef run;              // void run(pickle::Reader&, pickle::Writer&)
+  std::uint64_t timeout;            // ns for one attempt; 0 = none
+  Parcel arguments;
+  Parcel result;
+  std::byte place[kInline];         // the arguments', then the result's bytes where they fit
+};
+static_assert(sizeof(Slot) == 256 && std::atomic<std::uint64_t>::is_always_lock_free);
+
+enum class WorkerPhase : std::uint32_t {
+  absent,
+  starting,  // launched, initializer not yet done
+  ready,     // claims tasks
+  leaving,   // of its own accord: the pool closes, or it has done its share (max_tasks_per_child)
+  failed,    // its initializer threw: `result` of its entry holds the exception
+};
+
+// What the owner sees of one worker; written by the worker, cleared by the owner between two of them.
+struct alignas(128) WorkerEntry {
+  std::atomic<std::uint32_t> phase;
+  std::atomic<std::uint32_t> intent;  // index + 1 of the slot it claims or runs, 0 = none
+  std::atomic<std::uint64_t> item;    // in a chunk: index + 1 of the item it runs, 0 = none
+  std::atomic<std::uint64_t> since;   // CLOCK_MONOTONIC ns when the limited task or item began; 0 = no limit runs
+  std::atomic<std::uint64_t> tasks;   // done so far
+  Parcel failure;                     // of the initializer
+};
+
+class TaskBoard {
+ public:
+  static constexpr std::uint32_t kSlotsInSegment = 2048, kSlotSegments = 16384;
+  static constexpr std::uint64_t kOrderInSegment = 8192, kOrderSegments = 4096;
+  static constexpr std::uint32_t kMostWorkers = 1024, kOwner = 0xffffff;
+
+  explicit TaskBoard(std::uint32_t workers) noexcept : workers_(workers) {}
+
+  Slot& slot(std::uint32_t index) noexcept {
+    auto* segment = memory::at<Slot>(slots_[index / kSlotsInSegment].load(std::memory_order_acquire));
+    return segment[index % kSlotsInSegment];
+  }
+  WorkerEntry& worker(std::uint32_t index) noexcept { return reinterpret_cast<WorkerEntry*>(this + 1)[index]; }
+  std::uint32_t worker_count() const noexcept { return workers_; }
+
+  // ---- the owner's side; callers serialise grow() and post() ----
+
+  // Slots [first, first + kSlotsInSegment) of the next segment, all free. Throws SharedMemoryFull.
+  std::uint32_t grow();
+  // Puts a filled slot in line and lets the workers see it. Throws SharedMemoryFull, the slot then being free.
+  void post(std::uint32_t index);
+  // The slot again in line after its worker's death; as post().
+  void post_again(std::uint32_t index, std::uint32_t dead_worker);
+  // Wakes workers as far as they sleep: one after a post, all to close or when in doubt.
+  void ring(bool all) noexcept;
+  // True if it was still posted: it will never run.
+  bool cancel(std::uint32_t index, std::uint32_t generation) noexcept;
+  // True if it was still posted: the owner holds it now as a worker would, and finish()es it.
+  bool take_back(std::uint32_t index) noexcept;
+  // done or cancelled -> free, with a new generation.
+  void recycle(std::uint32_t index) noexcept;
+  // Whether tasks wait for a worker, as far as can be seen.
+  bool pending() const noexcept { return head_.load(std::memory_order_acquire) < tail_.load(std::memory_order_acquire); }
+
+  // Reported ends: the whole list, newest first (index + 1 each, linked by Slot::next).
+  std::uint32_t take_reported() noexcept { return reported_.exchange(0, std::memory_order_acq_rel); }
+  // Sleeps until something was signalled since `seen`, one of the `others` changes, or `limit` is over. signal() never
+  // blocks and makes no system call unless the supervisor sleeps.
+  std::uint32_t signalled() const noexcept { return signal_.load(std::memory_order_acquire) >> 1; }
+  void wait_signal(std::uint32_t seen, std::span<const os::FutexWaiter> others, std::chrono::nanoseconds limit) noexcept;
+  void signal() noexcept;
+
+  // Orders all workers to leave: when nothing is left to claim, or at once after the task in hand.
+  void close(bool at_once) noexcept;
+
+  // ---- a worker's side ----
+
+  enum class Claim { got, leave };
+  // The next task in line, claimed for worker `me`: `index` says which. Spins, then sleeps, until there is one or the
+  // pool closes.
+  Claim claim(std::uint32_t me, std::uint32_t& index) noexcept;
+  // The result is in the slot: done, and tells who waits.
+  void publish(std::uint32_t index) noexcept;
+
+  // claimed -> done (or cancelled) by whoever may (invariant 1), and tells who waits.
+  void finish(std::uint32_t index, std::uint32_t generation, Phase phase = Phase::done) noexcept;
+
+ private:
+  void put_in_line(std::uint32_t index, std::uint32_t generation);
+  bool try_claim(std::uint32_t me, std::uint32_t& index) noexcept;
+
+  const std::uint32_t workers_;
+  std::uint32_t segments_ = 0;       // the owner's: slot segments there are
+  std::uint64_t order_recycled_ = 0;  // the owner's: order segments taken back so far
+  alignas(64) std::atomic<std::uint64_t> tail_{0};
+  alignas(64) std::atomic<std::uint64_t> head_{0};
+  // Bit 0: a worker may sleep on it; the rest counts.
+  alignas(64) std::atomic<std::uint32_t> doorbell_{0};
+  std::atomic<std::uint32_t> closing_{0};  // 1 = when nothing is left, 2 = at once
+  // Bit 0: the supervisor may sleep on it; the rest counts.
+  alignas(64) std::atomic<std::uint32_t> signal_{0};
+  std::atomic<std::uint32_t> reported_{0};
+  alignas(64) std::atomic<memory::Offset> slots_[kSlotSegments]{};
+  std::atomic<memory::Offset> order_[kOrderSegments]{};
+};
+
+}  // namespace mp::pool
