@@ -139,16 +139,18 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
     memory::Ref record;     // null = none
     memory::Ref start;      // its WorkerStart
     bool ended = true;
-    Reason reason = Reason::none;         // why we killed it
-    std::uint32_t reason_slot = 0, reason_generation = 0;
-    std::uint64_t reason_item = 0;
-    std::int64_t term_at = 0;             // when it was asked to end (terminate), ns
+    Reason reason = Reason::none;  // why we killed it
+    std::int64_t term_at = 0;      // when it was asked to end (terminate), ns
   };
 
   explicit ProcessEngine(EngineOptions options);
   std::uint32_t take_slot();
   void line_up(std::uint32_t slot, const TaskOptions& options);
   void launch(std::uint32_t index);
+
+  // supervisor.cpp
+  void start_server();
+  void start_supervisor();
   void supervise() noexcept;
   void report() noexcept;
   bool check_workers() noexcept;  // true while any lives
@@ -160,11 +162,11 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
   void replace_workers() noexcept;
   void break_pool(const std::string& why) noexcept;
   void cancel_waiting() noexcept;
-  void lose_waiting(std::exception_ptr error) noexcept;
+  void lose_waiting(Mode mode) noexcept;
   void kill_workers() noexcept;
   void wait_for_news(std::uint32_t seen) noexcept;
   std::exception_ptr crash_of(std::uint32_t index, std::uint32_t slot);
-  void stop_and_kill(std::uint32_t index, Reason reason, std::uint32_t slot, std::uint32_t generation, std::uint64_t item) noexcept;
+  bool stop_and_kill(std::uint32_t index, Reason reason, std::uint32_t slot, std::uint32_t generation, std::uint64_t since) noexcept;
 
   const memory::Tag owner_;
   EngineOptions options_;
@@ -189,6 +191,9 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
   std::mutex workers_mutex_;
   std::vector<Worker> workers_;
   unsigned failed_starts_ = 0;  // in a row
+  std::uint64_t launched_ = 0;  // workers, ever: numbers their names
+
+  std::mutex join_mutex_;
   std::thread supervisor_;
 };
 

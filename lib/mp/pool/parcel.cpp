@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "mp/errors.hpp"
 #include "mp/memory/ref.hpp"
 
 namespace mp::pool {
@@ -15,7 +16,8 @@ Parcel seal(pickle::Writer& writer, const std::byte* place) {
   auto bytes = writer.bytes();
   auto carried = writer.carried();
   Parcel parcel{static_cast<std::uint32_t>(bytes.size()), static_cast<std::uint32_t>(carried.size()), 0};
-  if (bytes.size() > UINT32_MAX - 8) throw PicklingError("a task's bytes exceed 4 GiB: pass big data as mp::Array");
+  // Beyond what a parcel can count: pass big data as mp::Array, which is not copied.
+  if (bytes.size() > UINT32_MAX - 8) throw SharedMemoryFull(bytes.size(), memory::usage().committed, UINT32_MAX);
   if (bytes.data() == place && carried.empty()) return parcel;
   parcel.block = memory::allocate(rounded(bytes.size()) + carried.size_bytes());
   std::byte* to = memory::at<std::byte>(parcel.block);

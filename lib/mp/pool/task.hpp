@@ -100,6 +100,7 @@ class TaskState final : public ValueState<R>, public SlotTask {
       if (phase == Phase::cancelled || s.outcome == Outcome::lost) {
         this->error_ = ticket_.engine->lost_error(ticket_.slot);
       } else {
+        if (s.outcome == Outcome::no_room) throw SharedMemoryFull(s.result.size, memory::usage().committed, memory::usage().capacity);
         pickle::Reader in(payload(s.result, s.place));
         if (s.outcome == Outcome::exception) this->error_ = pickle::load_exception(in);
         else if constexpr (std::is_void_v<R>) this->value_.emplace();

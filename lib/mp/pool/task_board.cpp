@@ -133,6 +133,21 @@ void TaskBoard::signal() noexcept {
   if (signal_.fetch_add(2, std::memory_order_seq_cst) & 1) os::futex_wake(signal_, os::kAll);
 }
 
+void TaskBoard::free_blocks() noexcept {
+  for (std::uint32_t i = 0; i < segments_; ++i) {
+    for (std::uint32_t k = 0; k < kSlotsInSegment; ++k) {
+      Slot& s = slot(i * kSlotsInSegment + k);
+      discard(s.arguments);
+      if (s.outcome != Outcome::no_room) discard(s.result);
+    }
+  }
+  for (std::uint32_t i = 0; i < segments_; ++i) memory::deallocate(slots_[i].load(std::memory_order_relaxed));
+  std::uint64_t used = (tail_.load(std::memory_order_relaxed) + kOrderInSegment - 1) / kOrderInSegment;
+  for (std::uint64_t i = order_recycled_; i < used; ++i)
+    memory::deallocate(order_[i % kOrderSegments].load(std::memory_order_relaxed));
+  for (std::uint32_t i = 0; i < workers_; ++i) discard(worker(i).failure);
+}
+
 void TaskBoard::close(bool at_once) noexcept {
   std::uint32_t order = at_once ? 2 : 1, now = closing_.load(std::memory_order_relaxed);
   while (now < order && !closing_.compare_exchange_weak(now, order, std::memory_order_seq_cst)) {}

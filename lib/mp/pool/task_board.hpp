@@ -41,7 +41,8 @@ enum class Phase : std::uint64_t { free, posted, claimed, done, cancelled };
 enum class Outcome : std::uint8_t {
   value,      // the result parcel holds the value
   exception,  // the result parcel holds the exception
-  lost,       // crashed or out of time: the owner knows the error (Engine::lost_error)
+  no_room,    // shared memory was full: the result parcel's size says for how many bytes
+  lost,       // crashed or out of time: the owner knows the error (ProcessEngine::lost_error)
 };
 
 namespace word {
@@ -130,6 +131,9 @@ class TaskBoard {
   std::uint32_t signalled() const noexcept { return signal_.load(std::memory_order_acquire) >> 1; }
   void wait_signal(std::uint32_t seen, std::span<const os::FutexWaiter> others, std::chrono::nanoseconds limit) noexcept;
   void signal() noexcept;
+
+  // Frees every block: only when nobody uses the board any more.
+  void free_blocks() noexcept;
 
   // Orders all workers to leave: when nothing is left to claim, or at once after the task in hand.
   void close(bool at_once) noexcept;

@@ -1,0 +1,213 @@
+// A map on a process pool: the typed skin of jobs (job.hpp). Contiguous plain items go as one array, plain results come
+// back as one; everything else is pickled, item by item.
+#pragma once
+
+#include <cstring>
+#include <iterator>
+#include <memory>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "mp/pool/job_control.hpp"
+#include "mp/pool/map_source.hpp"
+#include "mp/pool/task.hpp"
+
+namespace mp::pool {
+
+// What lies as it is in an array that both sides see: no pointers can be in it that pickle would refuse.
+template <class T>
+concept PlainItem = std::is_trivially_copyable_v<T> && std::is_default_constructible_v<T> &&
+                    (std::is_arithmetic_v<T> || std::is_enum_v<T>);
+
+template <bool Spread, class F, class T>
+decltype(auto) call_item(F& f, T&& item) {
+  if constexpr (Spread) return std::apply(f, std::move(item));
+  else return std::invoke(f, std::move(item));
+}
+template <bool Spread, class F, class T>
+using ItemResult = std::decay_t<decltype(call_item<Spread>(std::declval<F&>(), std::declval<T>()))>;
+
+// What a worker runs for a chunk.
+template <bool Spread, class F, class T, bool Array>
+void run_chunk(pickle::Reader& in, pickle::Writer&) {
+  using R = ItemResult<Spread, F, T>;
+  ChunkRun run(in);
+  Job& job = run.job();
+  pickle::Reader state(payload(job.function, nullptr));
+  F f = pickle::load_callable<F>(state);
+  auto one = [&](std::uint64_t i, T&& item) {
+    run.start(i);
+    if constexpr (std::is_void_v<R>) {
+      call_item<Spread>(f, std::move(item));
+    } else if constexpr (PlainItem<R>) {
+      memory::at<R>(job.output)[i] = call_item<Spread>(f, std::move(item));
+    } else {
+      pickle::Writer out(std::span<std::byte>(memory::at<Cell>(job.output)[i].place));
+      pickle::dump(out, static_cast<const R&>(call_item<Spread>(f, std::move(item))));
+      run.store(i, out);
+    }
+    run.done(i);
+  };
+  for (std::uint64_t i = run.begin(); i < run.end();) {
+    try {
+      for (; i < run.end() && !run.cancelled(); ++i) {
+        if constexpr (Array) {
+          if (run.waiting(i)) one(i, T(memory::at<const T>(job.input)[i]));
+        } else {
+          T item = pickle::load<T>(in);
+          if (run.waiting(i)) one(i, std::move(item));
+        }
+      }
+      return;
+    } catch (...) {
+      run.failed(i++);
+    }
+  }
+}
+
+template <class R>
+class ProcessMap final : public MapSource<R> {
+ public:
+  ProcessMap(std::shared_ptr<JobControl> control, std::vector<std::shared_ptr<TaskState<void>>> chunks, std::vector<std::uint64_t> ends)
+      : control_(std::move(control)), chunks_(std::move(chunks)), ends_(std::move(ends)) {}
+  ~ProcessMap() override {
+    cancel();
+    control_->engine().remove_job(control_->ref().offset());
+  }
+
+  std::size_t size() const noexcept override { return control_->job().items; }
+
+  bool wait(std::size_t item, const os::Deadline& deadline) override {
+    static thread_local os::Spinner spin;
+    if (spin([&] { return known(item); })) return true;
+    TaskState<void>& chunk = *chunks_[chunk_of(item)];
+    while (!known(item) && !chunk.done()) {
+      auto limit = deadline.next(os::kSlice);
+      if (limit == limit.zero()) return false;
+      control_->sleep(item, limit);
+    }
+    return true;
+  }
+
+  Stored<R> take(std::size_t item) override {
+    switch (control_->state(item)) {
+      case ItemState::value: break;
+      case ItemState::waiting: {  // its chunk ended without it
+        if (auto e = chunks_[chunk_of(item)]->error()) std::rethrow_exception(e);
+        throw CancelledError();
+      }
+      default: std::rethrow_exception(control_->error(item));
+    }
+    if constexpr (std::is_void_v<R>) {
+      return {};
+    } else if constexpr (PlainItem<R>) {
+      return memory::at<R>(control_->job().output)[item];
+    } else {
+      Cell& cell = memory::at<Cell>(control_->job().output)[item];
+      pickle::Reader in(payload(cell.parcel, cell.place));
+      R value = pickle::load<R>(in);
+      discard(cell.parcel);
+      return value;
+    }
+  }
+
+  void cancel() noexcept override {
+    control_->job().cancelled.store(1, std::memory_order_release);
+    for (auto& chunk : chunks_) chunk->cancel();
+  }
+
+  void on_done(std::function<void()> f) override {
+    auto left = std::make_shared<std::atomic<std::size_t>>(chunks_.size() + 1);
+    auto one = [left, f = std::move(f)] {
+      if (left->fetch_sub(1, std::memory_order_acq_rel) == 1) f();
+    };
+    for (auto& chunk : chunks_) chunk->add_callback(one);
+    one();
+  }
+
+  const Stored<R>* array() const noexcept override {
+    if constexpr (!std::is_void_v<R> && PlainItem<R>) return memory::at<const R>(control_->job().output);
+    else return nullptr;
+  }
+
+ private:
+  bool known(std::size_t item) const noexcept { return control_->state(item) != ItemState::waiting; }
+  std::size_t chunk_of(std::size_t item) const noexcept {
+    return static_cast<std::size_t>(std::upper_bound(ends_.begin(), ends_.end(), item) - ends_.begin());
+  }
+
+  std::shared_ptr<JobControl> control_;
+  std::vector<std::shared_ptr<TaskState<void>>> chunks_;
+  std::vector<std::uint64_t> ends_;  // one past the last item of each chunk
+};
+
+// Starts a map of f over `items`, a sized range whose elements are values to send. Returns at once. Throws PicklingError,
+// SharedMemoryFull, BrokenProcessPool, Error after shutdown.
+template <bool Spread, class F, class Range>
+auto map_items(ProcessEngine& engine, const MapOptions& options, const F& f, Range&& items) {
+  using T = pickle::Sent<decltype(*std::begin(items))>;
+  using R = ItemResult<Spread, F, T>;
+  constexpr bool array = PlainItem<T> && requires { std::data(items); };
+  static const pickle::CodeRef code = pickle::code_ref(&run_chunk<Spread, F, T, array>);
+
+  const auto count = static_cast<std::uint64_t>(std::size(items));
+  auto timeout = options.timeout.forever() ? std::chrono::nanoseconds(0) : std::max(options.timeout.left(), std::chrono::nanoseconds(1));
+  auto control = std::make_shared<JobControl>(engine.shared_from_this(), create_job(count, timeout), options.retries);
+  Job& job = control->job();
+  {
+    pickle::Writer state;
+    pickle::dump_callable(state, f);
+    job.function = seal(state, nullptr);
+  }
+  if (count > 0) {
+    if constexpr (!std::is_void_v<R>) {
+      constexpr bool plain = PlainItem<R>;
+      std::size_t bytes = count * (plain ? sizeof(Stored<R>) : sizeof(Cell));
+      job.output = memory::allocate(bytes, 64);
+      if constexpr (!plain)
+        for (std::uint64_t i = 0; i < count; ++i) new (memory::at<Cell>(job.output) + i) Cell{};
+      job.cells = !plain;
+    }
+    if constexpr (array) {
+      const auto* from = std::data(items);
+      if (memory::contains(from)) {  // an mp::Array: it is where it shall be
+        job.input = memory::offset_of(from);
+      } else {
+        job.input = memory::allocate(count * sizeof(T), 64);
+        job.own_input = true;
+        std::memcpy(memory::at<T>(job.input), from, count * sizeof(T));
+      }
+    }
+  }
+  engine.add_job(control->ref().offset(), control);
+
+  std::vector<std::shared_ptr<TaskState<void>>> chunks;
+  std::vector<std::uint64_t> ends;
+  // A chunk that dies before its first item is put in line again this often.
+  const TaskOptions chunk_options{.timeout = options.timeout, .retries = 2};
+  try {
+    auto it = std::begin(items);
+    for (std::uint64_t begin = 0; begin < count;) {
+      std::uint64_t size = options.chunksize ? options.chunksize : guided_chunk(count - begin, engine.workers());
+      std::uint64_t end = std::min(count, begin + size);
+      const ChunkHead head{control->ref().offset(), begin, end};
+      chunks.push_back(engine.post(
+          code, chunk_options, true, [](const Ticket& t) { return std::make_shared<TaskState<void>>(t); },
+          [&](pickle::Writer& out) {
+            out.write(&head, sizeof head);
+            out.carry(head.job);
+            if constexpr (!array)
+              for (std::uint64_t i = begin; i < end; ++i, ++it) pickle::dump(out, static_cast<const T&>(*it));
+          }));
+      ends.push_back(begin = end);
+    }
+  } catch (...) {
+    ProcessMap<R>(std::move(control), std::move(chunks), std::move(ends));  // cancels what is under way
+    throw;
+  }
+  return std::shared_ptr<MapSource<R>>(std::make_shared<ProcessMap<R>>(std::move(control), std::move(chunks), std::move(ends)));
+}
+
+}  // namespace mp::pool

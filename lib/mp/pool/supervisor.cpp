@@ -1,0 +1,426 @@
+// The supervisor: the one thread of a pool's owner that settles what workers cannot. It alone decides about a dead
+// worker's task, so that every task has exactly one outcome.
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "mp/memory/family.hpp"
+#include "mp/os/clock.hpp"
+#include "mp/os/life.hpp"
+#include "mp/os/threads.hpp"
+#include "mp/pickle/exception.hpp"
+#include "mp/pool/crash_report.hpp"
+#include "mp/pool/engine.hpp"
+#include "mp/pool/job_control.hpp"
+#include "mp/pool/worker.hpp"
+
+namespace mp::pool {
+namespace {
+
+// So many workers in a row that die before they are ready end the pool instead of being replaced for ever.
+constexpr unsigned kMostFailedStarts = 3;
+// From SIGTERM to SIGKILL, ns.
+constexpr std::int64_t kGrace = 500'000'000;
+// Nothing under way: only news wakes the supervisor. Looking once in a long while costs nothing.
+constexpr std::chrono::nanoseconds kIdle = std::chrono::seconds(60);
+// While some task has a time limit.
+constexpr std::chrono::nanoseconds kClockLook = std::chrono::milliseconds(5);
+// How long a process may take to obey SIGSTOP.
+constexpr std::chrono::nanoseconds kStopWait = std::chrono::milliseconds(100);
+
+process::Record& record_of(const memory::Ref& ref) noexcept { return ref.as<process::Record>(); }
+
+bool over(process::Phase phase) noexcept { return phase != process::Phase::requested && phase != process::Phase::running; }
+
+// A descriptor that means the process of `record` and no other, if it lives.
+os::UniqueFd hold(const process::Record& record) noexcept {
+  try {
+    os::UniqueFd fd = process::pidfd_of(record);
+    return memory::alive(record.tag) ? std::move(fd) : os::UniqueFd();
+  } catch (const OSError&) {
+    return {};
+  }
+}
+
+void send(int pidfd, int signal) noexcept { ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }
+
+}  // namespace
+
+void ProcessEngine::start_server() {
+  const std::string name = options_.worker_name + "-server";
+  server_ = std::make_unique<process::Server>(options_.context.method() == StartMethod::fork ? process::Server::zygote(name)
+                                                                                             : process::Server::clean(name));
+}
+
+void ProcessEngine::start_supervisor() {
+  // Signals are for the program's own threads.
+  sigset_t all, before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  supervisor_ = std::thread([this] {
+    os::LibraryThread ours;
+    ::pthread_setname_np(::pthread_self(), "mp-supervisor");
+    supervise();
+  });
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void ProcessEngine::launch(std::uint32_t index) {
+  Worker fresh;
+  fresh.start = memory::create<WorkerStart>(
+      memory::Kind::engine, 0, 0,
+      WorkerStart{board_ref_.offset(), index, options_.most_tasks, options_.initializer.run, initializer_.block, initializer_.size});
+  WorkerEntry& entry = board_->worker(index);
+  discard(entry.failure);
+  entry.intent.store(0, std::memory_order_relaxed);
+  entry.item.store(0, std::memory_order_relaxed);
+  entry.since.store(0, std::memory_order_relaxed);
+  entry.phase.store(static_cast<std::uint32_t>(WorkerPhase::starting), std::memory_order_release);
+  fresh.record = server_->launch(&work, fresh.start, {.name = options_.worker_name + "-" + std::to_string(++launched_), .daemon = false});
+  fresh.ended = false;
+  std::lock_guard guard(workers_mutex_);
+  workers_[index] = std::move(fresh);
+}
+
+// ---- the loop -------------------------------------------------------------------------------------------------------
+
+void ProcessEngine::supervise() noexcept {
+  for (;;) {
+    std::uint32_t seen = board_->signalled();
+    report();
+    bool living = check_workers();
+    check_limits();
+    Mode mode;
+    {
+      std::lock_guard guard(mutex_);
+      mode = mode_;
+    }
+    if (mode == Mode::terminating || mode == Mode::broken) {
+      lose_waiting(mode);
+      if (!living) break;
+      kill_workers();
+    } else if (mode == Mode::closing && !living && !board_->pending()) {
+      break;
+    } else {
+      replace_workers();
+      if (board_->pending()) board_->ring(true);  // a bell may have been lost with a worker that it had woken
+    }
+    wait_for_news(seen);
+  }
+  report();
+  server_->shutdown();
+}
+
+void ProcessEngine::wait_for_news(std::uint32_t seen) noexcept {
+  os::FutexWaiter words[os::kMaxFutexes];
+  int count = 0;
+  bool busy = board_->pending(), unheard = false;
+  for (std::uint32_t i = 0; i < workers_.size(); ++i) {
+    Worker& w = workers_[i];
+    if (w.ended) continue;
+    auto& status = record_of(w.record).status;
+    std::uint32_t now = status.load(std::memory_order_acquire);
+    if (over(process::Status{now}.phase())) return;
+    if (count < os::kMaxFutexes - 1) words[count++] = {&status, now};
+    else unheard = true;
+    busy |= board_->worker(i).phase.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(WorkerPhase::starting);
+  }
+  std::chrono::nanoseconds limit = kIdle;
+  {
+    std::lock_guard guard(mutex_);
+    if (busy || unheard || mode_ != Mode::open || !watched_.empty()) limit = os::kSlice;
+    if (timed_ > 0) limit = kClockLook;
+  }
+  board_->wait_signal(seen, {words, static_cast<std::size_t>(count)}, limit);
+}
+
+// ---- tasks that are done --------------------------------------------------------------------------------------------
+
+void ProcessEngine::report() noexcept {
+  std::uint32_t next = board_->take_reported(), first = 0;
+  while (next) {  // the list is newest first
+    Slot& s = board_->slot(next - 1);
+    std::uint32_t after = s.next.load(std::memory_order_relaxed);
+    s.next.store(first, std::memory_order_relaxed);
+    first = std::exchange(next, after);
+  }
+  while (first) {
+    std::uint32_t slot = first - 1;
+    first = board_->slot(slot).next.load(std::memory_order_relaxed);
+    report_one(slot);
+  }
+}
+
+void ProcessEngine::report_one(std::uint32_t slot) noexcept {
+  std::shared_ptr<SlotTask> task;
+  {
+    std::lock_guard guard(mutex_);
+    if (auto found = watched_.find(slot); found != watched_.end()) {
+      task = std::move(found->second);
+      watched_.erase(found);
+    }
+  }
+  if (task) task->reported();
+  else give_back(slot);  // abandoned: nobody holds its future
+}
+
+// Takes every posted task out of line and ends it, when the pool is at its end.
+void ProcessEngine::lose_waiting(Mode mode) noexcept {
+  std::uint32_t slots;
+  {
+    std::lock_guard guard(mutex_);
+    slots = slots_;
+  }
+  for (std::uint32_t i = 0; i < slots; ++i) {
+    if (!board_->take_back(i)) continue;
+    if (mode == Mode::broken) lose(i, broken_, Phase::done);
+    else lose(i, std::make_exception_ptr(CancelledError("the pool was terminated")), Phase::cancelled);
+  }
+  report();
+}
+
+void ProcessEngine::cancel_waiting() noexcept {
+  std::uint32_t slots;
+  {
+    std::lock_guard guard(mutex_);
+    slots = slots_;
+  }
+  for (std::uint32_t i = 0; i < slots; ++i)
+    if (board_->take_back(i)) lose(i, std::make_exception_ptr(CancelledError()), Phase::cancelled);
+}
+
+void ProcessEngine::lose(std::uint32_t slot, std::exception_ptr error, Phase phase) noexcept {
+  Slot& s = board_->slot(slot);
+  {
+    std::lock_guard guard(mutex_);
+    lost_[slot] = std::move(error);
+  }
+  s.outcome = Outcome::lost;
+  board_->finish(slot, word::generation(s.state.load(std::memory_order_relaxed)), phase);
+}
+
+// ---- workers --------------------------------------------------------------------------------------------------------
+
+bool ProcessEngine::check_workers() noexcept {
+  bool living = false, served = server_->usable();
+  for (std::uint32_t i = 0; i < workers_.size(); ++i) {
+    Worker& w = workers_[i];
+    if (w.ended) continue;
+    process::Record& record = record_of(w.record);
+    process::Phase phase = process::status_of(record).phase();
+    if (!served && !over(phase)) {
+      // The server is gone and its workers with it: nobody else will say how they ended.
+      if (process::give_up(record)) {
+        phase = process::Phase::abandoned;
+      } else if (!memory::alive(record.tag)) {
+        process::conclude(record, hold(record).get());
+        phase = process::Phase::ended;
+      }
+    }
+    if (over(phase)) bury(i);
+    else living = true;
+    if (board_->worker(i).phase.load(std::memory_order_acquire) == static_cast<std::uint32_t>(WorkerPhase::ready)) failed_starts_ = 0;
+  }
+  return living;
+}
+
+// Settles what a dead worker leaves: its task, and what its end says about the pool.
+void ProcessEngine::bury(std::uint32_t index) noexcept {
+  report();  // its own last reports first: then its slot stands in no list
+  WorkerEntry& entry = board_->worker(index);
+  auto phase = static_cast<WorkerPhase>(entry.phase.load(std::memory_order_acquire));
+  if (std::uint32_t intent = entry.intent.load(std::memory_order_acquire)) {
+    Slot& s = board_->slot(intent - 1);
+    std::uint64_t state = s.state.load(std::memory_order_acquire);
+    if (word::phase(state) == Phase::claimed && word::worker(state) == index) {
+      settle_victim(index, intent - 1);
+    } else if (word::phase(state) == Phase::done) {
+      // Killed between the end of its task and the report of it.
+      bool watched;
+      {
+        std::lock_guard guard(mutex_);
+        watched = watched_.count(intent - 1) != 0;
+      }
+      if (watched) report_one(intent - 1);
+    }
+  }
+  std::string why;
+  if (phase == WorkerPhase::failed) {
+    try {
+      pickle::Reader in(payload(entry.failure, nullptr));
+      std::rethrow_exception(pickle::load_exception(in));
+    } catch (const std::exception& e) {
+      why = std::string("the initializer of a worker failed: ") + e.what();
+    } catch (...) {
+      why = "the initializer of a worker failed";
+    }
+  } else if (phase == WorkerPhase::starting && workers_[index].reason == Reason::none && ++failed_starts_ >= kMostFailedStarts) {
+    why = std::to_string(failed_starts_) + " workers in a row ended before they could work; the last: " + end_text(record_of(workers_[index].record));
+  }
+  entry.phase.store(static_cast<std::uint32_t>(WorkerPhase::absent), std::memory_order_relaxed);
+  {
+    std::lock_guard guard(workers_mutex_);
+    workers_[index].ended = true;
+  }
+  if (!why.empty()) break_pool(why);
+}
+
+// The task that a dead worker ran: charged to it, tried again, or, in a chunk, charged to the one item.
+void ProcessEngine::settle_victim(std::uint32_t index, std::uint32_t slot) noexcept {
+  Slot& s = board_->slot(slot);
+  WorkerEntry& entry = board_->worker(index);
+  Worker& w = workers_[index];
+  std::exception_ptr error = crash_of(index, slot);
+  bool cancelled = w.reason == Reason::cancel;
+  try {
+    if (s.chunk && !cancelled) {
+      ChunkHead head;
+      std::memcpy(&head, payload(s.arguments, s.place).data(), sizeof head);
+      std::shared_ptr<JobControl> job;
+      {
+        std::lock_guard guard(mutex_);
+        if (auto found = jobs_.find(head.job); found != jobs_.end()) job = found->second.lock();
+      }
+      std::uint64_t item = entry.item.load(std::memory_order_acquire);
+      if (job && item > 0) {
+        job->charge(item - 1, error);
+        return board_->post_again(slot, index);
+      }
+      // Between two items nobody is to blame; but a chunk that kills every worker before its first item is.
+      if (job && s.attempts_left > 0) {
+        --s.attempts_left;
+        return board_->post_again(slot, index);
+      }
+    } else if (!cancelled && s.attempts_left > 0) {
+      --s.attempts_left;
+      return board_->post_again(slot, index);
+    }
+  } catch (const Error&) {
+    // No room to put it in line again: it ends with the error it has.
+  }
+  lose(slot, std::move(error), cancelled ? Phase::cancelled : Phase::done);
+}
+
+void ProcessEngine::replace_workers() noexcept {
+  bool wanted;
+  {
+    std::lock_guard guard(mutex_);
+    wanted = mode_ == Mode::open || (mode_ == Mode::closing && board_->pending());
+  }
+  if (!wanted) return;
+  try {
+    bool living = std::any_of(workers_.begin(), workers_.end(), [](const Worker& w) { return !w.ended; });
+    if (!server_->usable()) {
+      if (living) return;  // they are ending with their server
+      start_server();
+    }
+    for (std::uint32_t i = 0; i < workers_.size(); ++i)
+      if (workers_[i].ended) launch(i);
+  } catch (const std::exception& e) {
+    if (++failed_starts_ >= kMostFailedStarts) break_pool(std::string("no worker can be started: ") + e.what());
+  }
+}
+
+void ProcessEngine::break_pool(const std::string& why) noexcept {
+  {
+    std::lock_guard guard(mutex_);
+    if (mode_ == Mode::broken || mode_ == Mode::terminating) return;
+    mode_ = Mode::broken;
+    broken_ = std::make_exception_ptr(BrokenProcessPool("the process pool is broken: " + why));
+  }
+  board_->close(true);
+  lose_waiting(Mode::broken);
+}
+
+void ProcessEngine::kill_workers() noexcept {
+  std::int64_t now = os::monotonic_now().count();
+  for (auto& w : workers_) {
+    if (w.ended) continue;
+    if (w.reason == Reason::none) w.reason = Reason::cancel;
+    process::Record& record = record_of(w.record);
+    if (process::give_up(record)) continue;  // not yet forked: never will be
+    os::UniqueFd fd = hold(record);
+    if (!fd) continue;
+    if (w.term_at == 0) {
+      w.term_at = now;
+      send(fd.get(), SIGTERM);
+    } else if (now - w.term_at > kGrace) {
+      send(fd.get(), SIGKILL);
+    }
+  }
+}
+
+// ---- limits ---------------------------------------------------------------------------------------------------------
+
+void ProcessEngine::check_limits() noexcept {
+  {
+    std::lock_guard guard(mutex_);
+    if (timed_ == 0) return;
+  }
+  auto now = static_cast<std::uint64_t>(os::monotonic_now().count());
+  for (std::uint32_t i = 0; i < workers_.size(); ++i) {
+    if (workers_[i].ended) continue;
+    WorkerEntry& entry = board_->worker(i);
+    std::uint64_t since = entry.since.load(std::memory_order_acquire);
+    std::uint32_t intent = entry.intent.load(std::memory_order_acquire);
+    if (since == 0 || intent == 0) continue;
+    Slot& s = board_->slot(intent - 1);
+    if (s.timeout && now > since && now - since >= s.timeout)
+      stop_and_kill(i, Reason::timeout, intent - 1, word::generation(s.state.load(std::memory_order_acquire)), since);
+  }
+}
+
+bool ProcessEngine::kill(const Ticket& ticket) {
+  check_owner();
+  std::lock_guard guard(workers_mutex_);
+  std::uint64_t state = board_->slot(ticket.slot).state.load(std::memory_order_acquire);
+  if (word::generation(state) != ticket.generation || word::phase(state) != Phase::claimed) return word::phase(state) == Phase::cancelled;
+  std::uint32_t index = word::worker(state);
+  if (index >= workers_.size() || workers_[index].ended) return false;
+  return stop_and_kill(index, Reason::cancel, ticket.slot, ticket.generation, 0);
+}
+
+// Kills a worker for what it runs, and only for that: it is stopped first, and goes on if it has meanwhile done with it.
+// `since` is when that began, 0 = whatever it does in that slot.
+bool ProcessEngine::stop_and_kill(std::uint32_t index, Reason reason, std::uint32_t slot, std::uint32_t generation,
+                                  std::uint64_t since) noexcept {
+  Worker& w = workers_[index];
+  os::UniqueFd fd = hold(record_of(w.record));
+  if (!fd) return false;
+  send(fd.get(), SIGSTOP);
+  os::Deadline deadline{Timeout(kStopWait)};
+  pid_t pid = record_of(w.record).pid.load(std::memory_order_acquire);
+  while (os::run_state(pid) != 'T' && !os::ended(fd.get()) && !deadline.passed()) ::usleep(50);
+  std::uint64_t state = board_->slot(slot).state.load(std::memory_order_acquire);
+  bool still = word::phase(state) == Phase::claimed && word::worker(state) == index && word::generation(state) == generation &&
+               (since == 0 || board_->worker(index).since.load(std::memory_order_acquire) == since);
+  if (still) {
+    w.reason = reason;
+    send(fd.get(), SIGKILL);
+  } else {
+    send(fd.get(), SIGCONT);
+  }
+  return still;
+}
+
+std::exception_ptr ProcessEngine::crash_of(std::uint32_t index, std::uint32_t slot) {
+  Worker& w = workers_[index];
+  if (w.reason == Reason::cancel) return std::make_exception_ptr(CancelledError("the task was cancelled and its worker killed"));
+  std::string name;
+  {
+    std::lock_guard guard(mutex_);
+    if (auto found = names_.find(slot); found != names_.end()) name = found->second;
+  }
+  if (w.reason == Reason::timeout) {
+    double seconds = static_cast<double>(board_->slot(slot).timeout) * 1e-9;
+    return std::make_exception_ptr(TimeoutError("task " + (name.empty() ? std::to_string(slot) : '"' + name + '"') +
+                                                " ran longer than its limit of " + std::to_string(seconds) + " s"));
+  }
+  return crash_report(record_of(w.record), slot, name, board_->slot(slot).run);
+}
+
+}  // namespace mp::pool

@@ -1,0 +1,116 @@
+#include "mp/pool/worker.hpp"
+
+#include <signal.h>
+
+#include <algorithm>
+
+#include "mp/memory/family.hpp"
+#include "mp/memory/ref.hpp"
+#include "mp/os/clock.hpp"
+#include "mp/pickle/exception.hpp"
+
+namespace mp::pool {
+namespace {
+
+using Run = void (*)(pickle::Reader&, pickle::Writer&);
+
+WorkerEntry* entry_of_this = nullptr;  // set once, by the one thread of a worker
+
+// The exception in flight as a result. What cannot be sent becomes a message that says so.
+void dump_current(pickle::Writer& out) {
+  try {
+    pickle::dump_exception(out, std::current_exception());
+  } catch (const std::exception& e) {
+    out.clear();
+    pickle::dump_exception(out, std::make_exception_ptr(PicklingError(std::string("an exception could not be sent: ") + e.what())));
+  }
+}
+
+Outcome attempt(Slot& slot, pickle::Writer& out) {
+  try {
+    pickle::Reader in(payload(slot.arguments, slot.place));
+    pickle::code_as<Run>(slot.run)(in, out);
+    return Outcome::value;
+  } catch (...) {
+    if (slot.attempts_left > 0) {
+      --slot.attempts_left;
+      return Outcome::lost;
+    }
+    out.clear();
+    dump_current(out);
+    return Outcome::exception;
+  }
+}
+
+// Runs the task of a claimed slot and leaves its outcome there.
+void perform(Slot& slot, WorkerEntry& entry) {
+  for (;;) {
+    // While another attempt may need the arguments, the result must not lie where they are.
+    bool in_place = slot.attempts_left == 0 && !slot.chunk;
+    pickle::Writer own;
+    pickle::Writer there{std::span<std::byte>(slot.place)};
+    pickle::Writer& out = in_place ? there : own;
+    if (slot.timeout && !slot.chunk) entry.since.store(static_cast<std::uint64_t>(os::monotonic_now().count()), std::memory_order_release);
+    Outcome outcome = attempt(slot, out);
+    if (slot.timeout) entry.since.store(0, std::memory_order_release);
+    if (outcome == Outcome::lost) continue;
+    try {
+      slot.result = seal(out, slot.place);
+    } catch (const SharedMemoryFull& full) {
+      slot.result = {static_cast<std::uint32_t>(std::min<std::size_t>(full.asked(), UINT32_MAX)), 0, 0};
+      outcome = Outcome::no_room;
+    }
+    slot.outcome = outcome;
+    return;
+  }
+}
+
+// False if it threw: the exception then lies in the entry.
+bool initialize(const WorkerStart& start, WorkerEntry& entry) {
+  if (start.initializer.module == 0) return true;
+  pickle::Writer out;
+  try {
+    pickle::Reader in({memory::at<const std::byte>(start.initializer_block), start.initializer_size});
+    pickle::code_as<Run>(start.initializer)(in, out);
+    return true;
+  } catch (...) {
+    out.clear();
+    dump_current(out);
+    entry.failure = seal(out, nullptr);
+    return false;
+  }
+}
+
+}  // namespace
+
+WorkerEntry* this_worker() noexcept { return entry_of_this; }
+
+int work(memory::Offset given) {
+  const WorkerStart start = *memory::at<WorkerStart>(given);
+  TaskBoard& board = *memory::at<TaskBoard>(start.board);
+  WorkerEntry& entry = board.worker(start.index);
+  entry_of_this = &entry;
+  // Ctrl-C reaches every process of the terminal; what it means is for the pool's owner to say.
+  ::signal(SIGINT, SIG_IGN);
+
+  if (!initialize(start, entry)) {
+    entry.phase.store(static_cast<std::uint32_t>(WorkerPhase::failed), std::memory_order_release);
+    board.signal();
+    return 1;
+  }
+  entry.phase.store(static_cast<std::uint32_t>(WorkerPhase::ready), std::memory_order_release);
+
+  std::uint64_t done = 0;
+  std::uint32_t index;
+  while (board.claim(start.index, index) == TaskBoard::Claim::got) {
+    perform(board.slot(index), entry);
+    board.publish(index);
+    entry.tasks.store(++done, std::memory_order_relaxed);
+    if (done == start.most_tasks) break;
+  }
+  entry.intent.store(0, std::memory_order_release);
+  entry.phase.store(static_cast<std::uint32_t>(WorkerPhase::leaving), std::memory_order_release);
+  return 0;
+}
+
+}  // namespace mp::pool
