@@ -38,8 +38,9 @@ inline std::byte* base = nullptr;      // where this process has mapped the aren
 inline std::uint64_t capacity = 0;     // bytes reserved there
 }  // namespace detail
 
-// Makes this process's family (or joins the one it was born into) if that has not happened yet. Every function that
-// creates a shared object calls it; those that take an Offset need not. Throws OSError.
+// Makes this process's family (or joins the one it was born into: os/launch.hpp) if that has not happened yet. Every function that
+// creates a shared object calls it, also before main; those that take an Offset need not. Throws OSError; Error where it
+// was executed with the arguments of a child, but is none.
 void start();
 
 inline bool contains(const void* p) noexcept {

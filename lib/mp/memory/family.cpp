@@ -12,9 +12,12 @@
 #include "mp/memory/ref.hpp"
 #include "mp/os/call.hpp"
 #include "mp/os/clock.hpp"
+#include "mp/os/launch.hpp"
 #include "mp/os/life.hpp"
+#include "mp/os/private_fd.hpp"
 #include "mp/os/shm.hpp"
 #include "mp/os/tether.hpp"
+#include "mp/os/threads.hpp"
 
 namespace mp::memory {
 
@@ -37,9 +40,6 @@ constexpr Tag make_tag(std::size_t index, std::uint32_t generation) noexcept {
   return static_cast<Tag>(index) | generation << 12;
 }
 constexpr std::uint32_t generation_of(Tag tag) noexcept { return tag >> 12 & 0x7ffff; }
-
-// This process. Written by start() and in fork children; read by every thread.
-std::atomic<Tag> my_tag{kNobody};
 
 // What the next fork's child shall be; guarded by bag_mutex, which is held across the fork.
 Tag fork_ticket = kNobody;
@@ -134,6 +134,8 @@ void after_fork_in_child() {
   heap_mutex.unlock();
   bag_mutex.unlock();
   os::tether_after_fork();
+  os::close_private_fds();
+  os::threads_after_fork();
   if (ticket == kNobody) {
     // The program's own fork(2): nobody has enlisted this child, so it does it by itself, as its parent's copy.
     try {
@@ -161,22 +163,8 @@ void install_fork_handlers() {
 std::atomic<bool> started{false};
 std::mutex starting_mutex;
 
-}  // namespace
-
-void start() {
-  if (started.load(std::memory_order_acquire)) [[likely]] return;
-  std::lock_guard guard(starting_mutex);
-  if (started.load(std::memory_order_relaxed)) return;
-  map_new_arena();
-  describe_member(1);
-  install_fork_handlers();
-  become(claim_entry(kNobody, kNobody));
-  started.store(true, std::memory_order_release);
-}
-
-void join(int fd, Tag tag) {
-  std::lock_guard guard(starting_mutex);
-  if (started.load(std::memory_order_relaxed)) throw Error("this process has begun a family of its own before it joined its parent's");
+// Caller holds starting_mutex.
+void join_locked(int fd, Tag tag) {
   map_inherited_arena(fd);
   std::size_t index = index_of(tag);
   if (index == 0 || index >= arena().high_member.load(std::memory_order_acquire)) throw Error("no such member was enlisted");
@@ -188,18 +176,29 @@ void join(int fd, Tag tag) {
   started.store(true, std::memory_order_release);
 }
 
+}  // namespace
+
+void start() {
+  if (started.load(std::memory_order_acquire)) [[likely]] return;
+  std::lock_guard guard(starting_mutex);
+  if (started.load(std::memory_order_relaxed)) return;
+  if (auto birth = os::birth()) return join_locked(birth->fd, birth->tag);
+  map_new_arena();
+  describe_member(1);
+  install_fork_handlers();
+  become(claim_entry(kNobody, kNobody));
+  started.store(true, std::memory_order_release);
+}
+
+void join(int fd, Tag tag) {
+  std::lock_guard guard(starting_mutex);
+  if (started.load(std::memory_order_relaxed)) throw Error("this process has begun a family of its own before it joined its parent's");
+  join_locked(fd, tag);
+}
+
 int arena_fd() {
   start();
   return arena_descriptor;
-}
-
-Tag self() {
-  Tag tag = my_tag.load(std::memory_order_acquire);
-  if (tag == kNobody) [[unlikely]] {
-    start();
-    tag = my_tag.load(std::memory_order_acquire);
-  }
-  return tag;
 }
 
 Member& member(Tag tag) noexcept { return entry(index_of(tag)); }

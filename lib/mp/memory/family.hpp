@@ -32,8 +32,20 @@ struct alignas(128) Member {
   std::atomic<Offset> record;  // of the process room: set by enlist's caller, owned by the member, released by retire()
 };
 
+namespace detail {
+// This process. Written when it becomes a member, also in a fork child before anything else runs there.
+inline std::atomic<Tag> my_tag{kNobody};
+}  // namespace detail
+
 // The calling process. Starts the family if need be.
-Tag self();
+inline Tag self() {
+  Tag tag = detail::my_tag.load(std::memory_order_acquire);
+  if (tag == kNobody) [[unlikely]] {
+    start();
+    tag = detail::my_tag.load(std::memory_order_acquire);
+  }
+  return tag;
+}
 
 inline std::size_t index_of(Tag tag) noexcept { return tag & (kMaxMembers - 1); }
 Member& member(Tag tag) noexcept;

@@ -23,7 +23,7 @@ namespace mp::memory {
 
 // What an object is: checked when an offset arrives from another process, and how it is destroyed.
 enum class Kind : std::uint32_t {
-  none, bytes, lock, rlock, semaphore, condition, event, barrier, value, array, stream, queue, pipe, record, board, job, engine, last
+  none, bytes, lock, rlock, semaphore, condition, event, barrier, value, array, stream, queue, pipe, record, call, board, job, engine, last
 };
 
 struct Header {

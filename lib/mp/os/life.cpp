@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -63,6 +64,12 @@ std::uint64_t start_time_of(pid_t pid) noexcept {
   return read_stat(pid, state, start_time) ? start_time : 0;
 }
 
+char run_state(pid_t pid) noexcept {
+  char state;
+  std::uint64_t start_time;
+  return read_stat(pid, state, start_time) ? state : 0;
+}
+
 Life this_life() noexcept { return {::getpid(), start_time_of(::getpid())}; }
 
 bool ended(int pidfd) noexcept {
@@ -94,11 +101,15 @@ UniqueFd open_pidfd(pid_t pid) {
   return fd;
 }
 
-std::optional<int> exit_status(int pidfd) noexcept {
+std::optional<int> exit_status(int pidfd, std::uint64_t* peak_bytes) noexcept {
   siginfo_t info{};
-  // __WALL: also children that were not made with SIGCHLD.
-  auto reaped = call_again(Call::waitid, [&] { return ::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG | __WALL); });
-  if (reaped == 0 && info.si_pid != 0) return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+  rusage used{};
+  // The system call itself: glibc's waitid() has no rusage. __WALL: also children that were not made with SIGCHLD.
+  auto reaped = call_again(Call::waitid, [&] { return ::syscall(SYS_waitid, P_PIDFD, pidfd, &info, WEXITED | WNOHANG | __WALL, &used); });
+  if (reaped == 0 && info.si_pid != 0) {
+    if (peak_bytes) *peak_bytes = static_cast<std::uint64_t>(used.ru_maxrss) * 1024;
+    return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+  }
   PidfdInfo asked{};
   asked.mask = kInfoExit;
   constexpr unsigned long request = _IOC(_IOC_READ | _IOC_WRITE, 0xFF, 11, sizeof(PidfdInfo));

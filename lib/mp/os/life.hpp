@@ -23,6 +23,10 @@ Life this_life() noexcept;
 // When the process `pid` began; 0 when there is none or /proc is missing.
 std::uint64_t start_time_of(pid_t pid) noexcept;
 
+// What the process is doing, as ps shows it: 'R' runs, 'S' sleeps, 'T' stopped, 'Z' zombie; 0 when there is none or /proc
+// is missing.
+char run_state(pid_t pid) noexcept;
+
 // False once that life has ended, also while it is an unreaped zombie. Some 5 us: three system calls.
 bool alive(const Life& life) noexcept;
 
@@ -35,7 +39,8 @@ bool ended(int pidfd) noexcept;
 
 // How a process ended, in Python's form: its exit code, or -N for death by signal N; nothing where the kernel no longer
 // knows. Reaps the process if it is our child; otherwise asks PIDFD_GET_INFO (Linux 6.15), so that it is right also
-// where the program ignores SIGCHLD or reaped the child itself. Call only once ended(pidfd).
-std::optional<int> exit_status(int pidfd) noexcept;
+// where the program ignores SIGCHLD or reaped the child itself. Call only once ended(pidfd). `peak_bytes`, where given, is
+// set to the most memory it had resident, if we reaped it.
+std::optional<int> exit_status(int pidfd, std::uint64_t* peak_bytes = nullptr) noexcept;
 
 }  // namespace mp::os

@@ -10,6 +10,7 @@
 #include "mp/errors.hpp"
 #include "mp/os/call.hpp"
 #include "mp/os/fd.hpp"
+#include "mp/os/private_fd.hpp"
 
 namespace mp::os {
 namespace {
@@ -47,8 +48,8 @@ bool tether_to(pid_t holder, int end) {
   set(F_SETFL, O_ASYNC | O_NONBLOCK);
   char byte;
   ssize_t n = call_again(Call::read, [&] { return ::read(fd.get(), &byte, 1); });
-  if (n >= 0) return false;  // end of file: the holder died while we took hold
-  fd.release();              // held until we die
+  if (n >= 0) return false;    // end of file: the holder died while we took hold
+  make_private(fd.release());  // held until we die, by us alone
   return true;
 }
 
