@@ -25,6 +25,7 @@
 
 #include "mp/memory/arena.hpp"
 #include "mp/memory/ref.hpp"
+#include "mp/os/module.hpp"
 
 namespace mp::process {
 
@@ -45,6 +46,8 @@ struct Status {
 constexpr Status make_status(Phase phase, int code = 0) noexcept {
   return {static_cast<std::uint32_t>(phase) | static_cast<std::uint32_t>(static_cast<std::uint16_t>(code)) << 16};
 }
+
+inline constexpr std::uint8_t kNoMethod = 0xff;  // in a record: no start method was chosen
 
 // Where a return address lies: `module` indexes Crash::modules, `offset` counts from the start of the module's file as
 // mapped (its link-time address, for position-independent modules). module 0xffff: not in a file, `offset` is the address.
@@ -74,15 +77,18 @@ struct Record {
   std::atomic<std::int32_t> told;         // the last deadly signal that the family sent to it
   std::atomic<std::uint64_t> peak_bytes;  // most memory resident at any time; 0 until it ended
   std::atomic<Offset> inbox;              // a server's: records to start, newest first, linked by `next`
+  std::atomic<Offset> payload;            // an object, counted; taken over by the process when it runs
   Offset next;                            // written by the pusher before the push
+  Offset bell;                            // a futex word (LaunchOptions::bell), or 0
+  Offset bell_object;                     // the object it lies in, counted
+  os::ModuleAddress entry;                // an Entry
   Tag tag, parent;                        // parent: who asked for it
-  Tag server;                             // who forks and reaps it; its parent unless a server does
+  Tag server;                             // who forks and reaps it; kNobody: the parent itself
   std::int32_t parent_pid;
-  std::uint64_t entry_module, entry_offset;  // Entry as pickle::CodeRef
-  Offset payload;                         // kept alive by the record
-  std::int32_t holder_pid[2], holder_end[2];  // whom it is tethered to (os/tether.hpp); 0 = nobody
+  std::int32_t holder_end;                // tether of the parent (os/tether.hpp), -1: not tethered to it
   std::uint8_t method, default_method;    // StartMethod: how it was started; what it takes as its default
   bool daemon;
+  bool tether_to_server;
   char name[kNameBytes];                  // NUL-terminated, cut to fit
   char identity[kNameBytes];              // "1:2" of Process-1:2, the prefix of its children's
   char parent_name[kNameBytes];
@@ -91,17 +97,25 @@ struct Record {
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free && std::atomic<std::uint32_t>::is_always_lock_free);
 static_assert(offsetof(Record, status) == 0 && sizeof(Record) <= 4096 - sizeof(memory::Header));
 
+// A new record with nothing but zeros (and no tether) in it.
+memory::Ref make_record();
+
 // The calling process's own record; nothing in a process that was not started through this library.
 Record* own_record() noexcept;
 
-
 inline Status status_of(const Record& record) noexcept { return {record.status.load(std::memory_order_acquire)}; }
+
+// Moves `record` from one phase to the next, if it is in that, then wakes who waits for it and rings its bell.
+bool move_on(Record& record, Phase from, Status to) noexcept;
 
 // How the process behind `record` ended, once it has: from the kernel (`pidfd`, -1 if none; reaps an own child), else
 // from what the process said itself, else from the signal that the family sent, else 255, as Python says when it does
 // not know. Writes it into the record, wakes those who wait, and retires the member. Call only once it has ended.
 // Waits for the process's server, which alone may know, as long as that lives.
 int conclude(Record& record, int pidfd) noexcept;
+
+// The same for a server, who got code and peak memory with the child it reaps.
+void conclude_with(Record& record, int code, std::uint64_t peak_bytes) noexcept;
 
 // Copies `text` into a bounded, NUL-terminated field, cut at a character of UTF-8.
 void set_text(char (&field)[Record::kNameBytes], std::string_view text) noexcept;

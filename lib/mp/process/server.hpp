@@ -31,6 +31,11 @@ struct LaunchOptions {
   std::string name = {};
   bool daemon = false;  // as said by its current_process(); the kernel kills it when the caller dies
   bool tether = true;   // the kernel kills it when the server dies, as well as when the caller dies
+  // A futex word in `bell_object`, incremented and woken each time the record's status changes: one word to sleep on
+  // for a supervisor of many.
+  memory::Offset bell = 0;
+  memory::Ref bell_object = {};
+  std::string identity = {};  // of a Process, which took its number when it was made; else the next number
 };
 
 enum class Started : std::uint8_t {

@@ -1,0 +1,265 @@
+#include "mp/process/child.hpp"
+
+#include <cxxabi.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio_ext.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <iostream>
+#include <mutex>
+#include <new>
+
+#include "mp/errors.hpp"
+#include "mp/memory/family.hpp"
+#include "mp/os/call.hpp"
+#include "mp/os/tether.hpp"
+#include "mp/os/threads.hpp"
+#include "mp/pickle/code.hpp"
+#include "mp/process/context.hpp"
+#include "mp/process/server.hpp"
+
+namespace mp::process {
+namespace {
+
+// This process. `own` and `end_of` are written when it settles and by the fork hook; the rest under `mutex`.
+struct Mine {
+  std::mutex mutex;
+  Self self;
+  unsigned children = 0;
+  memory::Ref record, payload;
+};
+Mine& mine() {
+  static Mine& m = *new Mine;  // outlives every destructor
+  return m;
+}
+std::atomic<Record*> own{nullptr};
+std::atomic<Tag> end_of{memory::kNobody};  // for whom the exit handler is registered
+
+// A child of the program's own fork(2) keeps name and parent of the process it is a copy of, and has no record.
+void after_fork() noexcept {
+  own.store(nullptr, std::memory_order_relaxed);
+  end_of.store(memory::kNobody, std::memory_order_relaxed);
+  catch_crashes(nullptr);
+  new (&mine().mutex) std::mutex;
+  mine().children = 0;
+  mine().record = {};
+  mine().payload = {};
+  forget_concluding();
+  forget_children();
+  forget_forkserver();
+}
+const bool hooked [[maybe_unused]] = [] {
+  mine();
+  memory::at_fork_in_child(after_fork);
+  return true;
+}();
+
+std::uint64_t peak_now() noexcept {
+  rusage used{};
+  ::getrusage(RUSAGE_SELF, &used);
+  return static_cast<std::uint64_t>(used.ru_maxrss) * 1024;
+}
+
+// The last of the library's acts in this process (on_exit(3): atexit does not tell the exit code).
+void end(int status, void*) {
+  if (end_of.load(std::memory_order_relaxed) != memory::self()) return;  // inherited by a fork(2) of the program's own
+  end_of.store(memory::kNobody, std::memory_order_relaxed);
+  stop_children();
+  stop_forkserver();
+  Role role = mine().self.role;
+  if (role == Role::root) return;
+  std::cout.flush();
+  std::clog.flush();
+  std::fflush(nullptr);
+  if (Record* record = own.load(std::memory_order_relaxed)) {
+    record->peak_bytes.store(peak_now(), std::memory_order_relaxed);
+    record->own_end.store(0x100u | (static_cast<std::uint32_t>(status) & 0xff), std::memory_order_release);
+  }
+  if (role == Role::forked) ::_exit(status & 0xff);
+}
+
+void register_end() {
+  if (::on_exit(end, nullptr) != 0) throw Error("no room for an exit handler");
+  end_of.store(memory::self(), std::memory_order_relaxed);
+}
+
+// Dies with `holder`, or at once if that is gone.
+void tether(pid_t holder, int its_end) {
+  if (!os::tether_to(holder, its_end)) ::_exit(128 + SIGKILL);
+}
+
+// A child of several processes that read the terminal together would steal from them.
+void close_standard_input() noexcept {
+  int null = os::call(os::Call::open, [] { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); });
+  if (null < 0) return;
+  if (null == 0) {
+    ::fcntl(0, F_SETFD, 0);
+  } else {
+    ::dup2(null, 0);
+    ::close(null);
+  }
+  ::__fpurge(stdin);  // what the parent had read ahead
+  std::clearerr(stdin);
+  std::cin.clear();
+  if (auto ahead = std::cin.rdbuf()->in_avail(); ahead > 0) std::cin.ignore(ahead);
+}
+
+// "Process NAME:" and the exception, as far as it can be told.
+void report_uncaught() noexcept {
+  std::string text = "Process " + self_info().name + ":\n";
+  auto type_name = [](const std::type_info* type) -> std::string {
+    if (!type) return "unknown exception";
+    int status = 0;
+    char* readable = abi::__cxa_demangle(type->name(), nullptr, nullptr, &status);
+    std::string name = status == 0 ? readable : type->name();
+    std::free(readable);
+    return name;
+  };
+  try {
+    throw;
+  } catch (const std::exception& e) {
+    text += type_name(&typeid(e)) + ": " + e.what();
+  } catch (...) {
+    text += type_name(abi::__cxa_current_exception_type());
+  }
+  text += '\n';
+  std::cout.flush();
+  std::fflush(stdout);
+  std::fputs(text.c_str(), stderr);
+  std::fflush(stderr);
+}
+
+}  // namespace
+
+Record* own_record() noexcept { return own.load(std::memory_order_acquire); }
+
+void settle(Record& record, Role role) {
+  record.pid.store(::getpid(), std::memory_order_relaxed);
+  if (!move_on(record, Phase::requested, make_status(Phase::running)) && status_of(record).phase() != Phase::running) ::_exit(0);
+  {
+    Mine& m = mine();
+    std::lock_guard guard(m.mutex);
+    m.record = memory::Ref(memory::offset_of(&record));
+    m.self = {record.name, record.identity, record.parent_name, record.parent, record.parent_pid, record.daemon, role};
+  }
+  own.store(&record, std::memory_order_release);
+  if (record.tether_to_server) tether(server_pid(), server_tether_end());
+  if (record.holder_end >= 0) {
+    tether(record.parent_pid, record.holder_end);
+    if (!memory::alive(record.parent)) ::_exit(128 + SIGKILL);  // the pid was somebody else's already
+  }
+  close_standard_input();
+  catch_crashes(&record);
+  if (role == Role::spawned && record.default_method != kNoMethod)
+    set_start_method(static_cast<StartMethod>(record.default_method), true);
+  register_end();
+}
+
+void live(Record& record, Role role, const std::function<int()>& body) noexcept {
+  int code = 1;
+  try {
+    settle(record, role);
+    code = body();
+  } catch (abi::__forced_unwind&) {
+    std::abort();  // pthread_exit() in a process's only thread of ours: there is no code to give
+  } catch (...) {
+    report_uncaught();
+  }
+  std::exit(code);
+}
+
+void live_entry(Record& record, Role role) noexcept {
+  live(record, role, [&record] {
+    Entry entry = pickle::code_as<Entry>(record.entry);
+    Offset payload = record.payload.load(std::memory_order_acquire);
+    if (payload) {
+      mine().payload = memory::Ref(payload);
+      if (Offset mine_now = record.payload.exchange(0, std::memory_order_acq_rel)) memory::release(mine_now);
+    }
+    return entry(payload);
+  });
+}
+
+void drop_payload() noexcept { mine().payload = {}; }
+
+void watch_own_end() {
+  static std::mutex registering;
+  std::lock_guard guard(registering);
+  if (end_of.load(std::memory_order_relaxed) != memory::self()) {
+    // A child of the program's own fork(2) ends like a root: its parent's handlers are its own business.
+    std::unique_lock lock(mine().mutex);
+    mine().self.role = Role::root;
+    lock.unlock();
+    register_end();
+  }
+}
+
+Self self_info() {
+  Mine& m = mine();
+  std::lock_guard guard(m.mutex);
+  return m.self;
+}
+
+void rename_self(const std::string& name) {
+  Mine& m = mine();
+  std::lock_guard guard(m.mutex);
+  m.self.name = name;
+  if (Record* record = own_record()) set_text(record->name, name);
+}
+
+std::string next_identity() {
+  Mine& m = mine();
+  std::lock_guard guard(m.mutex);
+  return (m.self.identity.empty() ? "" : m.self.identity + ":") + std::to_string(++m.children);
+}
+
+void fill_record(Record& record, const memory::Ref& ref, const std::string& name, const std::string& identity, bool daemon) {
+  set_text(record.name, name);
+  set_text(record.identity, identity);
+  set_text(record.parent_name, self_info().name);
+  record.daemon = daemon;
+  record.parent = memory::self();
+  record.parent_pid = ::getpid();
+  auto method = get_start_method_if_set();
+  record.default_method = method ? static_cast<std::uint8_t>(*method) : kNoMethod;
+  record.tag = memory::enlist(record.parent);
+  memory::retain(ref.offset());
+  memory::member(record.tag).record.store(ref.offset(), std::memory_order_release);
+}
+
+void flush_streams() noexcept {
+  try {
+    std::cout.flush();
+    std::clog.flush();
+    std::wcout.flush();
+  } catch (...) {  // a stream that throws has its own user to tell
+  }
+  if (os::foreign_threads() == 0) {
+    std::fflush(nullptr);
+    return;
+  }
+  // fflush(nullptr) would wait for a thread that sits in a read of its stream.
+  for (FILE* stream : {stdout, stderr}) {
+    if (::ftrylockfile(stream) != 0) continue;
+    ::fflush_unlocked(stream);
+    ::funlockfile(stream);
+  }
+}
+
+void warn_of_threads() noexcept {
+  static std::atomic<bool> warned{false};
+  unsigned others = os::foreign_threads();
+  if (others == 0 || warned.exchange(true, std::memory_order_relaxed)) return;
+  std::fprintf(stderr,
+               "mp: process %d is being forked while %u other thread%s of the program run%s: a lock that one of them holds stays locked in "
+               "the child for ever. Start processes before threads, or use spawn or forkserver.\n",
+               ::getpid(), others, others == 1 ? "" : "s", others == 1 ? "s" : "");
+}
+
+}  // namespace mp::process

@@ -1,0 +1,193 @@
+// What a dying process says of its crash: signal, code, address and return addresses, written straight into its record by a handler
+// on a stack of its own. Symbols are looked up by whoever reads it, in peace.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+#include <unwind.h>
+
+#include <cstring>
+
+#include "mp/process/child.hpp"
+
+namespace mp::process {
+namespace {
+
+constexpr int kSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGTRAP};
+
+std::atomic<Record*> target{nullptr};
+std::atomic<bool> crashing{false};
+alignas(64) char alternate_stack[64 * 1024];
+
+struct Trace {
+  std::uint64_t addresses[Crash::kMaxFrames + 8];
+  std::size_t count;
+};
+
+_Unwind_Reason_Code note_frame(_Unwind_Context* context, void* argument) {
+  Trace& trace = *static_cast<Trace*>(argument);
+  if (trace.count == std::size(trace.addresses)) return _URC_END_OF_STACK;
+  trace.addresses[trace.count++] = _Unwind_GetIP(context);
+  return _URC_NO_REASON;
+}
+
+std::uint64_t interrupted_at(const void* context) noexcept {
+  const auto& registers = static_cast<const ucontext_t*>(context)->uc_mcontext;
+#if defined(__x86_64__)
+  return static_cast<std::uint64_t>(registers.gregs[REG_RIP]);
+#elif defined(__aarch64__)
+  return registers.pc;
+#endif
+}
+
+// /proc/self/maps, line by line, with read(2) alone.
+class Maps {
+ public:
+  Maps() noexcept : fd_(::open("/proc/self/maps", O_RDONLY | O_CLOEXEC)) {}
+  ~Maps() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  std::uint64_t begin = 0, end = 0;
+  const char* path = nullptr;  // "" for memory that is no file's
+
+  bool next() noexcept {
+    std::size_t length = 0;
+    for (;;) {
+      if (pos_ == size_) {
+        ssize_t n = fd_ >= 0 ? ::read(fd_, buffer_, sizeof buffer_) : 0;
+        if (n <= 0) return false;
+        size_ = static_cast<std::size_t>(n);
+        pos_ = 0;
+      }
+      char c = buffer_[pos_++];
+      if (c == '\n') break;
+      if (length < sizeof line_ - 1) line_[length++] = c;
+    }
+    line_[length] = 0;
+    const char* p = line_;
+    begin = hex(p);
+    if (*p == '-') ++p;
+    end = hex(p);
+    path = std::strchr(p, '/');
+    if (!path) path = line_ + length;
+    return true;
+  }
+
+ private:
+  static std::uint64_t hex(const char*& p) noexcept {
+    std::uint64_t value = 0;
+    for (;; ++p) {
+      if (*p >= '0' && *p <= '9') value = value * 16 + static_cast<std::uint64_t>(*p - '0');
+      else if (*p >= 'a' && *p <= 'f') value = value * 16 + static_cast<std::uint64_t>(*p - 'a' + 10);
+      else return value;
+    }
+  }
+  int fd_;
+  std::size_t pos_ = 0, size_ = 0;
+  char buffer_[2048], line_[640];
+};
+
+// Module and offset of each frame; paths that no longer fit leave their frames as bare addresses.
+void resolve(Crash& crash, std::size_t count) noexcept {
+  Maps maps;
+  char path[sizeof crash.modules] = {};
+  std::uint64_t module_begin = 0;
+  std::size_t used = 0;
+  std::uint16_t modules = 0;
+  bool noted = false;
+  while (maps.next()) {
+    if (std::strcmp(maps.path, path) != 0) {
+      std::strncpy(path, maps.path, sizeof path - 1);
+      module_begin = maps.begin;
+      noted = false;
+    }
+    if (!*path) continue;
+    for (std::size_t i = 0; i < count; ++i) {
+      Frame& frame = crash.frames[i];
+      if (frame.module != 0xffff || frame.offset < maps.begin || frame.offset >= maps.end) continue;
+      std::size_t length = std::strlen(path) + 1;
+      if (!noted) {
+        if (used + length > sizeof crash.modules) break;
+        std::memcpy(crash.modules + used, path, length);
+        used += length;
+        ++modules;
+        noted = true;
+      }
+      frame.offset -= module_begin;
+      frame.module = static_cast<std::uint16_t>(modules - 1);
+    }
+  }
+}
+
+void describe(Record& record, int signal, const siginfo_t& info, const void* context) noexcept {
+  Crash& crash = record.crash;
+  crash.code = info.si_code;
+  crash.address = info.si_code <= 0 ? static_cast<std::uint64_t>(info.si_pid) : reinterpret_cast<std::uint64_t>(info.si_addr);
+  crash.thread = static_cast<std::int32_t>(::syscall(SYS_gettid));
+  rusage used{};
+  ::getrusage(RUSAGE_SELF, &used);
+  record.peak_bytes.store(static_cast<std::uint64_t>(used.ru_maxrss) * 1024, std::memory_order_relaxed);
+  crash.signal.store(signal, std::memory_order_release);
+
+  // From here on a second fault (a broken stack) ends the process with what is known so far.
+  Trace trace{};
+  std::uint64_t at = interrupted_at(context);
+  _Unwind_Backtrace(note_frame, &trace);
+  std::size_t first = 0;
+  while (first < trace.count && trace.addresses[first] != at) ++first;
+  std::size_t count = 0;
+  auto add = [&](std::uint64_t address) {
+    if (count < Crash::kMaxFrames) crash.frames[count++] = {address, 0xffff};
+  };
+  add(at);
+  // Not found: the instruction pointer itself is what broke; then all beyond this handler and the kernel's return stub.
+  for (std::size_t i = first < trace.count ? first + 1 : 3; i < trace.count; ++i) add(trace.addresses[i]);
+  resolve(crash, count);
+  crash.frame_count.store(static_cast<std::uint32_t>(count), std::memory_order_release);
+}
+
+void on_crash(int signal, siginfo_t* info, void* context) {
+  Record* record = target.load(std::memory_order_acquire);
+  if (record) {
+    if (!crashing.exchange(true, std::memory_order_acq_rel)) {
+      describe(*record, signal, *info, context);
+    } else {
+      // Another thread is at it; it ends us all when it is done.
+      timespec second{1, 0};
+      ::nanosleep(&second, nullptr);
+    }
+  }
+  // The default action, for the right exit status and core file. The signal waits until this handler returns.
+  struct sigaction standard {};
+  standard.sa_handler = SIG_DFL;
+  ::sigaction(signal, &standard, nullptr);
+  ::syscall(SYS_tgkill, ::getpid(), ::syscall(SYS_gettid), signal);
+}
+
+}  // namespace
+
+void catch_crashes(Record* record) noexcept {
+  target.store(record, std::memory_order_release);
+  crashing.store(false, std::memory_order_relaxed);
+  if (!record) return;
+  stack_t now{};
+  if (::sigaltstack(nullptr, &now) == 0 && (now.ss_flags & SS_DISABLE)) {
+    stack_t mine{};
+    mine.ss_sp = alternate_stack;
+    mine.ss_size = sizeof alternate_stack;
+    ::sigaltstack(&mine, nullptr);
+  }
+  for (int signal : kSignals) {
+    struct sigaction present {};
+    if (::sigaction(signal, nullptr, &present) != 0 || (present.sa_flags & SA_SIGINFO) || present.sa_handler != SIG_DFL) continue;
+    struct sigaction action {};
+    action.sa_sigaction = on_crash;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    for (int other : kSignals) ::sigaddset(&action.sa_mask, other);
+    ::sigaction(signal, &action, nullptr);
+  }
+}
+
+}  // namespace mp::process

@@ -1,0 +1,90 @@
+#include "mp/process/record.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <new>
+
+#include "mp/memory/family.hpp"
+#include "mp/os/clock.hpp"
+#include "mp/os/futex.hpp"
+#include "mp/os/life.hpp"
+#include "mp/process/child.hpp"
+
+namespace mp::process {
+namespace {
+
+void destroy_record(void* object) noexcept {
+  Record& record = *static_cast<Record*>(object);
+  if (Offset payload = record.payload.exchange(0, std::memory_order_acq_rel)) memory::release(payload);
+  if (Offset bell = std::exchange(record.bell_object, 0)) memory::release(bell);
+}
+const bool known [[maybe_unused]] = memory::set_destroyer(memory::Kind::record, destroy_record);
+
+// Two threads that conclude at once: the first gets the kernel's answer, the second must not guess meanwhile.
+std::mutex concluding;
+
+// What is known when the kernel no longer tells.
+int own_word(const Record& record) noexcept {
+  if (std::uint32_t end = record.own_end.load(std::memory_order_acquire)) return static_cast<int>(end & 0xff);
+  if (std::int32_t signal = record.crash.signal.load(std::memory_order_acquire)) return -signal;
+  if (std::int32_t told = record.told.load(std::memory_order_acquire)) return -told;
+  return 255;
+}
+
+}  // namespace
+
+memory::Ref make_record() {
+  memory::Ref ref = memory::create<Record>(memory::Kind::record, 0, 0);
+  ref.as<Record>().holder_end = -1;
+  return ref;
+}
+
+bool move_on(Record& record, Phase from, Status to) noexcept {
+  std::uint32_t now = record.status.load(std::memory_order_acquire);
+  do {
+    if (Status{now}.phase() != from) return false;
+  } while (!record.status.compare_exchange_weak(now, to.raw, std::memory_order_acq_rel, std::memory_order_acquire));
+  os::futex_wake(record.status, os::kAll);
+  if (record.bell) {
+    auto& bell = *memory::at<std::atomic<std::uint32_t>>(record.bell);
+    bell.fetch_add(1, std::memory_order_release);
+    os::futex_wake(bell, os::kAll);
+  }
+  return true;
+}
+
+int conclude(Record& record, int pidfd) noexcept {
+  std::unique_lock guard(concluding);
+  std::uint64_t peak = 0;
+  while (status_of(record).phase() == Phase::running) {
+    if (auto code = pidfd >= 0 ? os::exit_status(pidfd, &peak) : std::nullopt) {
+      conclude_with(record, *code, peak);
+      break;
+    }
+    if (record.server == memory::kNobody || !memory::alive(record.server)) {
+      conclude_with(record, own_word(record), peak);
+      break;
+    }
+    os::futex_wait(record.status, make_status(Phase::running).raw, os::kSlice);
+  }
+  return status_of(record).code();
+}
+
+void conclude_with(Record& record, int code, std::uint64_t peak_bytes) noexcept {
+  if (peak_bytes) record.peak_bytes.store(peak_bytes, std::memory_order_relaxed);
+  move_on(record, Phase::running, make_status(Phase::ended, code));
+  memory::retire(record.tag);
+}
+
+void set_text(char (&field)[Record::kNameBytes], std::string_view text) noexcept {
+  std::size_t size = std::min(text.size(), sizeof field - 1);
+  if (size < text.size())
+    while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xc0) == 0x80) --size;
+  std::memcpy(field, text.data(), size);
+  field[size] = 0;
+}
+
+void forget_concluding() noexcept { new (&concluding) std::mutex; }
+
+}  // namespace mp::process

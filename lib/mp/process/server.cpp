@@ -1,0 +1,316 @@
+#include "mp/process/server.hpp"
+
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "mp/errors.hpp"
+#include "mp/memory/family.hpp"
+#include "mp/os/call.hpp"
+#include "mp/os/futex.hpp"
+#include "mp/os/launch.hpp"
+#include "mp/os/life.hpp"
+#include "mp/os/private_fd.hpp"
+#include "mp/os/tether.hpp"
+#include "mp/pickle/code.hpp"
+#include "mp/process/child.hpp"
+#include "mp/process/context.hpp"
+#include "mp/process/launch.hpp"
+
+namespace mp::process {
+namespace {
+
+// Of the server that this process was forked by; written by serve().
+pid_t my_server = 0;
+int my_server_end = -1;
+
+// ---- in the server's process ----------------------------------------------------------------------------------------
+
+class Service {
+ public:
+  explicit Service(Record& me) : me_(me) {
+    my_server = ::getpid();
+    my_server_end = os::tether_end();
+    // SIGCHLD is the doorbell: blocked, it waits for wait() however early it comes. Not ignored, or children would be
+    // reaped unseen. Ctrl-C is for the program.
+    struct sigaction action {};
+    action.sa_handler = SIG_DFL;
+    ::sigaction(SIGCHLD, &action, &old_child_);
+    action.sa_handler = SIG_IGN;
+    ::sigaction(SIGINT, &action, &old_interrupt_);
+    ::sigemptyset(&bell_);
+    ::sigaddset(&bell_, SIGCHLD);
+    ::sigprocmask(SIG_BLOCK, &bell_, &old_mask_);
+  }
+
+  // Never returns in the server. In a child it goes its own way.
+  [[noreturn]] void run() {
+    for (;;) {
+      reap();
+      for (memory::Ref& request : take()) start(request);
+      // Woken by a request or a death; either may have come while we looked, and then the signal is pending.
+      if (::sigwaitinfo(&bell_, nullptr) < 0 && errno != EINTR) ::_exit(1);
+    }
+  }
+
+ private:
+  std::vector<memory::Ref> take() {
+    std::vector<memory::Ref> requests;
+    for (Offset next = me_.inbox.exchange(0, std::memory_order_acq_rel); next;) {
+      memory::Ref request(next);
+      memory::release(next);  // the inbox's count
+      next = request.as<Record>().next;
+      requests.push_back(std::move(request));
+    }
+    return {requests.rbegin(), requests.rend()};
+  }
+
+  void start(memory::Ref& request) {
+    Record& record = request.as<Record>();
+    if (status_of(record).phase() != Phase::requested) {  // given up
+      memory::dismiss(record.tag);
+      return;
+    }
+    pid_t pid = memory::fork_as(record.tag);
+    if (pid == 0) {
+      // Refs to siblings' records would keep them as long as this child lives.
+      children_.clear();
+      ::sigaction(SIGCHLD, &old_child_, nullptr);
+      ::sigaction(SIGINT, &old_interrupt_, nullptr);
+      ::sigprocmask(SIG_SETMASK, &old_mask_, nullptr);
+      live_entry(record, Role::forked);
+    }
+    if (pid < 0) {
+      move_on(record, Phase::requested, make_status(Phase::failed, errno));
+      return;
+    }
+    children_.emplace(pid, request);
+    record.pid.store(pid, std::memory_order_relaxed);
+    // Given up in the last moment: the child sees it too and ends.
+    move_on(record, Phase::requested, make_status(Phase::running));
+  }
+
+  // The record learns of the death before the pid can be used again.
+  void reap() {
+    for (;;) {
+      siginfo_t info{};
+      rusage used{};
+      long found = ::syscall(SYS_waitid, P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT, &used);
+      if (found != 0 || info.si_pid == 0) return;
+      if (auto child = children_.find(info.si_pid); child != children_.end()) {
+        int code = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+        conclude_with(child->second.as<Record>(), code, static_cast<std::uint64_t>(used.ru_maxrss) * 1024);
+        children_.erase(child);
+      }
+      ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
+    }
+  }
+
+  Record& me_;
+  std::unordered_map<pid_t, memory::Ref> children_;
+  sigset_t bell_, old_mask_;
+  struct sigaction old_child_, old_interrupt_;
+};
+
+int serve(Offset) {
+  Service(*own_record()).run();
+}
+
+}  // namespace
+
+pid_t server_pid() noexcept { return my_server; }
+int server_tether_end() noexcept { return my_server_end; }
+
+// ---- in its owner's -------------------------------------------------------------------------------------------------
+
+struct Server::State {
+  Tag owner;
+  Launched server;
+
+  // What the dead server has never seen will never run.
+  void drop_requests() noexcept {
+    Offset next = server.record.as<Record>().inbox.exchange(0, std::memory_order_acq_rel);
+    while (next) {
+      Record& record = *memory::at<Record>(next);
+      Offset after = record.next;
+      if (move_on(record, Phase::requested, make_status(Phase::abandoned))) memory::dismiss(record.tag);
+      memory::release(next);
+      next = after;
+    }
+  }
+};
+
+Server::Server() noexcept = default;
+Server::Server(Server&&) noexcept = default;
+Server& Server::operator=(Server&& other) noexcept {
+  shutdown();
+  state_ = std::move(other.state_);
+  return *this;
+}
+Server::~Server() { shutdown(); }
+
+Server Server::zygote(const std::string& name) {
+  memory::Ref ref = make_record();
+  Record& record = ref.as<Record>();
+  record.holder_end = os::tether_end();
+  Server made;
+  made.state_ = std::make_unique<State>(State{memory::self(), {}});
+  fill_record(record, ref, name, next_identity(), true);
+  made.state_->server = launch_fork(ref, [] { return serve(0); });
+  return made;
+}
+
+Server Server::clean(const std::string& name) {
+  memory::Ref ref = make_record();
+  Record& record = ref.as<Record>();
+  record.holder_end = os::tether_end();
+  record.method = static_cast<std::uint8_t>(StartMethod::spawn);
+  record.entry = pickle::code_ref(&serve);
+  Server made;
+  made.state_ = std::make_unique<State>(State{memory::self(), {}});
+  require_freeze_support();
+  fill_record(record, ref, name, next_identity(), true);
+  made.state_->server = launch_spawn(ref);
+  return made;
+}
+
+memory::Ref Server::launch(Entry entry, const memory::Ref& payload, const LaunchOptions& options) {
+  if (!state_ || state_->owner != memory::self()) throw Error("this process has no such server");
+  if (!usable()) throw Error("the server that should start process '" + options.name + "' is dead");
+  Record& server = state_->server.record.as<Record>();
+  memory::Ref ref = make_record();
+  Record& record = ref.as<Record>();
+  record.method = static_cast<std::uint8_t>(StartMethod::forkserver);
+  record.entry = pickle::code_ref(entry);
+  record.server = server.tag;
+  record.tether_to_server = options.tether;
+  if (options.tether || options.daemon) record.holder_end = os::tether_end();
+  if (options.bell) {
+    memory::retain(options.bell_object.offset());
+    record.bell_object = options.bell_object.offset();
+    record.bell = options.bell;
+  }
+  if (payload) {
+    memory::retain(payload.offset());
+    record.payload.store(payload.offset(), std::memory_order_relaxed);
+  }
+  std::string identity = options.identity.empty() ? next_identity() : options.identity;
+  fill_record(record, ref, options.name.empty() ? "Process-" + identity : options.name, identity, options.daemon);
+
+  memory::retain(ref.offset());  // the inbox's
+  Offset head = server.inbox.load(std::memory_order_relaxed);
+  do {
+    record.next = head;
+  } while (!server.inbox.compare_exchange_weak(head, ref.offset(), std::memory_order_acq_rel, std::memory_order_relaxed));
+  os::call(os::Call::kill, [&] { return ::syscall(SYS_pidfd_send_signal, state_->server.pidfd.get(), SIGCHLD, nullptr, 0); });
+  return ref;
+}
+
+bool Server::usable() const noexcept {
+  return state_ && state_->owner == memory::self() && state_->server.pidfd && !os::ended(state_->server.pidfd.get());
+}
+
+int Server::sentinel() const noexcept { return state_ ? state_->server.pidfd.get() : -1; }
+
+pid_t Server::pid() const noexcept { return state_ ? state_->server.pid : 0; }
+
+void Server::shutdown() noexcept {
+  if (!state_) return;
+  if (state_->owner == memory::self()) {
+    int pidfd = state_->server.pidfd.get();
+    state_->server.record.as<Record>().told.store(SIGKILL, std::memory_order_relaxed);
+    ::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0);
+    wait_for(pidfd, os::Deadline());
+    conclude(state_->server.record.as<Record>(), pidfd);
+    state_->drop_requests();
+  }
+  state_.reset();
+}
+
+Started await_started(const memory::Ref& ref, os::Deadline deadline) noexcept {
+  Record& record = ref.as<Record>();
+  for (;;) {
+    Status now = status_of(record);
+    switch (now.phase()) {
+      case Phase::running:
+      case Phase::ended: return Started::running;
+      case Phase::failed: return Started::failed;
+      case Phase::abandoned: return Started::lost;
+      case Phase::requested: break;
+    }
+    auto slice = deadline.next(os::kSlice);
+    if (slice <= slice.zero()) return Started::not_yet;
+    if (os::futex_wait(record.status, now.raw, slice) == os::Woken::timed_out && !memory::alive(record.server)) give_up(record);
+  }
+}
+
+bool give_up(Record& record) noexcept {
+  return move_on(record, Phase::requested, make_status(Phase::abandoned)) || status_of(record).phase() == Phase::abandoned;
+}
+
+os::UniqueFd pidfd_of(const Record& record) {
+  os::UniqueFd fd = os::open_pidfd(record.pid.load(std::memory_order_acquire));
+  // Its reaper writes `ended` before the pid can be used again, so a pidfd opened before that is the right one. Where
+  // the reaper died first, the member's start time tells.
+  if (fd && status_of(record).phase() != Phase::ended && (os::ended(fd.get()) || memory::alive(record.tag))) return fd;
+  os::UniqueFd over(os::call(os::Call::eventfd, [] { return ::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK); }));
+  if (!over) throw OSError(errno, "eventfd", "for an ended process");
+  return over;
+}
+
+// ---- the forkserver: this process's clean server, made at its first use ------------------------------------------------------
+
+namespace {
+
+struct ForkServer {
+  std::mutex mutex;
+  Server server;
+};
+ForkServer& fork_server() {
+  static ForkServer& f = *new ForkServer;
+  return f;
+}
+
+}  // namespace
+
+memory::Ref launch_forkserver(Entry entry, const memory::Ref& payload, const LaunchOptions& options) {
+  ForkServer& f = fork_server();
+  // A server that dies meanwhile is replaced; one that dies each time is an error.
+  for (int tries = 0; tries < 3; ++tries) {
+    memory::Ref ref;
+    {
+      std::lock_guard guard(f.mutex);
+      if (!f.server.usable()) f.server = Server::clean("forkserver");
+      ref = f.server.launch(entry, payload, options);
+    }
+    switch (await_started(ref, os::Deadline())) {
+      case Started::running: return ref;
+      case Started::failed: throw OSError(status_of(ref.as<Record>()).code(), "fork", "in the forkserver for process " + options.name);
+      default: break;
+    }
+  }
+  throw Error("the forkserver died three times in a row before it could start process " + options.name);
+}
+
+pid_t forkserver_pid() {
+  ForkServer& f = fork_server();
+  std::lock_guard guard(f.mutex);
+  return f.server.usable() ? f.server.pid() : 0;
+}
+
+void stop_forkserver() noexcept { fork_server().server.shutdown(); }
+
+void forget_forkserver() noexcept {
+  ForkServer& f = fork_server();
+  new (&f.mutex) std::mutex;
+  f.server.shutdown();  // it is the parent's: only our copy of the handle goes
+}
+
+}  // namespace mp::process
