@@ -55,14 +55,18 @@ detail::SharedIn& Reader::shared() {
   return *shared_;
 }
 
-std::size_t Reader::get_size(std::size_t each, std::string_view what) {
+std::uint64_t Reader::get_varint(std::string_view what) {
   std::uint64_t n = 0;
   for (int shift = 0;; shift += 7) {
     const auto byte = get<std::uint8_t>(what);
     if (shift == 63 && byte > 1) malformed(what, "its length has more than 64 bits");
     n |= static_cast<std::uint64_t>(byte & 0x7f) << shift;
-    if (byte < 0x80) break;
+    if (byte < 0x80) return n;
   }
+}
+
+std::size_t Reader::get_size(std::size_t each, std::string_view what) {
+  const std::uint64_t n = get_varint(what);
   if (n > remaining() / each) [[unlikely]] {
     malformed(what, "its length is given as " + std::to_string(n) + ", but only " + std::to_string(remaining()) +
                         " bytes are left in the message");

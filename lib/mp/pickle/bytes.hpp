@@ -141,6 +141,8 @@ class Reader {
     std::memcpy(&value, take(sizeof(T), what), sizeof(T));
     return value;
   }
+  // A number that put_size wrote.
+  std::uint64_t get_varint(std::string_view what);
   // A count of things that take at least `each` bytes apiece (>= 1): never more than the bytes that are left can hold.
   std::size_t get_size(std::size_t each, std::string_view what);
   // Lies in the message: copy what must outlive it.
