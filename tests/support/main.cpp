@@ -1,6 +1,8 @@
 // The main of every test program: doctest under a supervisor that checks what the tests leave behind (README.md,
 // "Hygiene"). MP_TEST_ALONE=1 runs doctest without it, for a debugger.
 #define DOCTEST_CONFIG_IMPLEMENT
+// Fork children would inherit doctest's handlers, and report a failed test when they are terminated.
+#define DOCTEST_CONFIG_NO_POSIX_SIGNALS
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -19,6 +21,9 @@ namespace mp::memory {
 namespace mp::os {
 [[gnu::weak]] int tether_end();
 }
+namespace mp::process {
+[[gnu::weak]] void stop_forkserver() noexcept;
+}
 
 namespace {
 
@@ -34,6 +39,7 @@ int run_tests(int argc, char** argv) {
   const auto before = test::open_descriptors();
   int result = context.run();
   if (context.shouldExit()) return result;
+  if (mp::process::stop_forkserver != nullptr) mp::process::stop_forkserver();  // it ends with the program otherwise
   for (const auto& [fd, target] : test::open_descriptors()) {
     if (before.contains(fd)) continue;
     std::cerr << "hygiene: descriptor " << fd << " was left open: " << target << '\n';
