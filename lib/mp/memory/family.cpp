@@ -231,6 +231,12 @@ bool alive(Tag tag) noexcept {
   }
 }
 
+pid_t pid_of(Tag tag) noexcept {
+  std::size_t index = index_of(tag);
+  if (index == 0 || index >= arena().high_member.load(std::memory_order_acquire)) return 0;
+  return state_of(index).generation() == generation_of(tag) ? entry(index).pid.load(std::memory_order_relaxed) : 0;
+}
+
 Tag enlist(Tag parent) {
   Tag creator = self();
   return claim_entry(creator, parent);

@@ -54,6 +54,9 @@ Member& member(Tag tag) noexcept;
 // its creator is. False for kNobody.
 bool alive(Tag tag) noexcept;
 
+// Its pid, for messages; 0 if that is no longer known.
+pid_t pid_of(Tag tag) noexcept;
+
 // An entry for a child that is about to be made, creator and parent as given. Throws Error when the table is full.
 Tag enlist(Tag parent);
 
