@@ -1,10 +1,10 @@
 // Addresses and types as people know them. Symbols come from the modules' debug information and symbol tables (libdw).
 #pragma once
 
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
-
-#include "mp/os/module.hpp"
 
 namespace mp::os {
 
@@ -15,15 +15,30 @@ struct Line {
   std::string function;  // demangled; empty if not known
   std::string file;      // its last component; empty if not known
   int line = 0;
-  std::string module;    // file name of the module; empty if not loaded here
-  bool inlined = false;  // into the line that follows
+  std::string module;    // last component of the module's file
 };
 
-// What runs at that address: innermost inlined function first, the function itself last; at least one. Reads debug information the first time
-// (milliseconds to tens of them). The module must be loaded here for more than its number to be known. Thread-safe, throws std::bad_alloc only.
-std::vector<Line> symbolise(ModuleAddress address);
+// Turns addresses into lines; keeps the debug information that it has read while it lives, a few MiB a module. One object at a time in a
+// process does anything, the others wait, since libdw promises nothing about threads.
+class Symboliser {
+ public:
+  Symboliser();
+  ~Symboliser();
+  Symboliser(const Symboliser&) = delete;
+  Symboliser& operator=(const Symboliser&) = delete;
 
-// Name of the function or variable that `p` lies in; empty if not known.
+  // What runs at that offset from where the module's image begins: innermost inlined function first, the function itself last; at least one.
+  // The first question about a module reads its debug information (milliseconds to tens of them); none is fetched from anywhere.
+  std::vector<Line> lines_at(const std::string& module_file, std::uint64_t offset);
+  // Name of the function or variable there; empty if not known.
+  std::string name_at(const std::string& module_file, std::uint64_t offset);
+
+ private:
+  struct Modules;
+  std::unique_ptr<Modules> modules_;
+};
+
+// Name of the function or variable of this process that `p` lies in; empty if not known.
 std::string symbol_at(const void* p);
 
 }  // namespace mp::os
