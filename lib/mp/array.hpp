@@ -1,0 +1,4 @@
+// Array RawArray.
+#pragma once
+
+#include "mp/sync/array.hpp"

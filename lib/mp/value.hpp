@@ -1,0 +1,4 @@
+// Value RawValue.
+#pragma once
+
+#include "mp/sync/value.hpp"
