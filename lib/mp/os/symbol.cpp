@@ -61,12 +61,12 @@ class Debug {
     if (module_ == nullptr) return;
     const Dwarf_Addr at = start_ + offset;
     Line place;
-    if (Dwfl_Line* line = dwfl_module_getsrc(module_, at)) {
-      Dwarf_Addr address;
-      place.file = last_component(dwfl_lineinfo(line, &address, &place.line, nullptr, nullptr, nullptr));
-    }
     Dwarf_Addr bias = 0;
-    if (Dwarf_Die* unit = dwfl_module_addrdie(module_, at, &bias)) {
+    if (Dwarf_Die* unit = unit_of(at, bias)) {
+      if (Dwarf_Line* line = dwarf_getsrc_die(unit, at - bias)) {
+        place.file = last_component(dwarf_linesrc(line, nullptr, nullptr));
+        dwarf_lineno(line, &place.line);
+      }
       // The innermost scope there, then the chain of what it is inlined into; dwarf_getscopes alone would go on to where that was declared.
       Dwarf_Die* found = nullptr;
       int depth = dwarf_getscopes(unit, at - bias, &found);
@@ -102,6 +102,14 @@ class Debug {
   }
 
  private:
+  // The compilation unit; searched for one by one where the compiler (Clang) writes no table of them.
+  Dwarf_Die* unit_of(Dwarf_Addr at, Dwarf_Addr& bias) const {
+    if (Dwarf_Die* unit = dwfl_module_addrdie(module_, at, &bias)) return unit;
+    for (Dwarf_Die* unit = nullptr; (unit = dwfl_module_nextcu(module_, unit, &bias)) != nullptr;)
+      if (dwarf_haspc(unit, at - bias) > 0) return unit;
+    return nullptr;
+  }
+
   Dwfl* dwfl_ = nullptr;
   Dwfl_Module* module_ = nullptr;
   Dwarf_Addr start_ = 0;

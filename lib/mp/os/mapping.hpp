@@ -1,0 +1,25 @@
+// What the address space of this process holds where, as the kernel tells it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace mp::os {
+
+struct Mapping {
+  std::uintptr_t begin, end;
+  bool readable;
+  std::string name;  // a path, "[stack]", "[heap]", or empty: anonymous memory
+};
+
+// Whether any mapping holds `p`, also one that may not be touched. One system call (mincore(2)), some 100 ns; no allocation.
+bool is_mapped(const void* p) noexcept;
+
+// The mapping that holds `p`, from /proc/self/maps; nothing where there is none or /proc is missing. Tens of microseconds.
+std::optional<Mapping> mapping_of(const void* p);
+
+// Whether `p` lies in the calling thread's own stack.
+bool on_this_stack(const void* p) noexcept;
+
+}  // namespace mp::os
