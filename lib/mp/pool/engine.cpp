@@ -5,7 +5,9 @@
 #include "mp/memory/family.hpp"
 #include "mp/os/clock.hpp"
 #include "mp/os/cpu.hpp"
+#include "mp/os/futex.hpp"
 #include "mp/os/spin.hpp"
+#include "mp/pool/failure.hpp"
 #include "mp/pool/job_control.hpp"
 
 namespace mp::pool {
@@ -172,6 +174,7 @@ void ProcessEngine::line_up(std::uint32_t index, const TaskOptions& options) {
     std::lock_guard guard(mutex_);
     if (mode_ != Mode::open) throw Error("cannot schedule new tasks after shutdown");
     if (!options.name.empty()) names_[index] = options.name;
+    s.number = ++posted_;
     board_->post(index);
     if (s.timeout && ++timed_ == 1) board_->signal();  // the supervisor begins to look at clocks
   }
@@ -213,10 +216,19 @@ void ProcessEngine::abandon(const Ticket& ticket) noexcept {
   if (word::phase(was) >= Phase::done) give_back(ticket.slot);
 }
 
-std::exception_ptr ProcessEngine::lost_error(std::uint32_t slot) {
-  std::lock_guard guard(mutex_);
-  auto found = lost_.find(slot);
-  return found == lost_.end() ? nullptr : found->second;
+std::exception_ptr ProcessEngine::error_of(std::uint32_t slot) {
+  Slot& s = board_->slot(slot);
+  std::string name;
+  {
+    std::lock_guard guard(mutex_);
+    if (auto found = lost_.find(slot); found != lost_.end()) return found->second;
+    if (auto found = names_.find(slot); found != names_.end()) name = found->second;
+  }
+  if (s.outcome == Outcome::no_room)
+    return std::make_exception_ptr(SharedMemoryFull(s.result.size, memory::usage().committed, memory::usage().capacity));
+  if (s.outcome != Outcome::exception) return nullptr;  // cancelled before it began
+  pickle::Reader in(payload(s.result, s.place));
+  return load_failure(in, s.number, name);
 }
 
 void ProcessEngine::add_job(memory::Offset job, std::weak_ptr<JobControl> control) {

@@ -22,6 +22,7 @@
 
 #include "mp/memory/ref.hpp"
 #include "mp/pickle/callable.hpp"
+#include "mp/pool/call.hpp"
 #include "mp/pool/future.hpp"
 #include "mp/pool/job.hpp"
 #include "mp/pool/task_board.hpp"
@@ -29,14 +30,6 @@
 #include "mp/process/server.hpp"
 
 namespace mp {
-
-// Limits of one task.
-struct TaskOptions {
-  Timeout timeout = {};   // of one attempt, from when a worker takes it; then its worker is killed: TimeoutError
-  unsigned retries = 0;   // further attempts after an exception, a crash or a timeout (at most 255)
-  std::string name = {};  // for messages
-};
-
 namespace pool {
 
 // A callable without arguments, kept in its sendable form: runs once in each worker before its first task.
@@ -125,7 +118,7 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
   void unwatch(const Ticket& ticket) noexcept;
   void abandon(const Ticket& ticket) noexcept;        // nobody will ask for it
   void give_back(std::uint32_t slot) noexcept;        // parcels freed, slot free
-  std::exception_ptr lost_error(std::uint32_t slot);  // of a task with Outcome::lost
+  std::exception_ptr error_of(std::uint32_t slot);    // of a task that is done without a value
   bool kill(const Ticket& ticket);                    // ends a running task by its worker's death: CancelledError
   void nudge() noexcept { board_->signal(); }         // the supervisor shall look
   void add_job(memory::Offset job, std::weak_ptr<JobControl> control);
@@ -165,7 +158,7 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
   void lose_waiting(Mode mode) noexcept;
   void kill_workers() noexcept;
   void wait_for_news(std::uint32_t seen) noexcept;
-  std::exception_ptr crash_of(std::uint32_t index, std::uint32_t slot);
+  std::exception_ptr why_lost(std::uint32_t index, std::uint32_t slot);
   bool stop_and_kill(std::uint32_t index, Reason reason, std::uint32_t slot, std::uint32_t generation, std::uint64_t since) noexcept;
 
   const memory::Tag owner_;
@@ -180,6 +173,7 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
   Mode mode_ = Mode::open;
   std::exception_ptr broken_;
   std::uint32_t slots_ = 0;
+  std::uint64_t posted_ = 0;  // tasks, ever: numbers them
   std::vector<std::uint32_t> free_;
   std::unordered_map<std::uint32_t, std::shared_ptr<SlotTask>> watched_;
   std::unordered_map<std::uint32_t, std::exception_ptr> lost_;

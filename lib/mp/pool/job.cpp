@@ -5,7 +5,7 @@
 #include "mp/errors.hpp"
 #include "mp/os/clock.hpp"
 #include "mp/os/futex.hpp"
-#include "mp/pickle/exception.hpp"
+#include "mp/pool/failure.hpp"
 #include "mp/pool/worker.hpp"
 
 namespace mp::pool {
@@ -69,7 +69,7 @@ void ChunkRun::failed(std::uint64_t item) noexcept {
     Failure& f = *new (memory::at<void>(block)) Failure{0, item, {}};
     try {
       pickle::Writer out;
-      pickle::dump_exception(out, std::current_exception());
+      dump_failure(out);
       f.parcel = seal(out, nullptr);
     } catch (...) {
       // No room even for the exception: the owner finds an empty parcel and says so.

@@ -1,7 +1,7 @@
 #include "mp/pool/job_control.hpp"
 
 #include "mp/os/futex.hpp"
-#include "mp/pickle/exception.hpp"
+#include "mp/pool/failure.hpp"
 
 namespace mp::pool {
 
@@ -24,12 +24,8 @@ std::exception_ptr JobControl::error(std::uint64_t item) {
   Parcel* parcel = failure_of(job(), item);
   if (!parcel || parcel->size == 0)
     return std::make_exception_ptr(SharedMemoryFull(0, memory::usage().committed, memory::usage().capacity));
-  try {
-    pickle::Reader in(payload(*parcel, nullptr));
-    return pickle::load_exception(in);
-  } catch (...) {
-    return std::current_exception();
-  }
+  pickle::Reader in(payload(*parcel, nullptr));
+  return load_failure(in, item, {});
 }
 
 void JobControl::sleep(std::uint64_t item, std::chrono::nanoseconds limit) noexcept {

@@ -2,6 +2,7 @@
 // back as one; everything else is pickled, item by item.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <iterator>
 #include <memory>
@@ -10,6 +11,9 @@
 #include <utility>
 #include <vector>
 
+#include "mp/os/backtrace.hpp"
+#include "mp/os/spin.hpp"
+#include "mp/pool/call.hpp"
 #include "mp/pool/job_control.hpp"
 #include "mp/pool/map_source.hpp"
 #include "mp/pool/task.hpp"
@@ -20,14 +24,6 @@ namespace mp::pool {
 template <class T>
 concept PlainItem = std::is_trivially_copyable_v<T> && std::is_default_constructible_v<T> &&
                     (std::is_arithmetic_v<T> || std::is_enum_v<T>);
-
-template <bool Spread, class F, class T>
-decltype(auto) call_item(F& f, T&& item) {
-  if constexpr (Spread) return std::apply(f, std::move(item));
-  else return std::invoke(f, std::move(item));
-}
-template <bool Spread, class F, class T>
-using ItemResult = std::decay_t<decltype(call_item<Spread>(std::declval<F&>(), std::declval<T>()))>;
 
 // What a worker runs for a chunk.
 template <bool Spread, class F, class T, bool Array>
@@ -52,14 +48,16 @@ void run_chunk(pickle::Reader& in, pickle::Writer&) {
   };
   for (std::uint64_t i = run.begin(); i < run.end();) {
     try {
-      for (; i < run.end() && !run.cancelled(); ++i) {
-        if constexpr (Array) {
-          if (run.waiting(i)) one(i, T(memory::at<const T>(job.input)[i]));
-        } else {
-          T item = pickle::load<T>(in);
-          if (run.waiting(i)) one(i, std::move(item));
+      os::call_watched([&] {
+        for (; i < run.end() && !run.cancelled(); ++i) {
+          if constexpr (Array) {
+            if (run.waiting(i)) one(i, T(memory::at<const T>(job.input)[i]));
+          } else {
+            T item = pickle::load<T>(in);
+            if (run.waiting(i)) one(i, std::move(item));
+          }
         }
-      }
+      });
       return;
     } catch (...) {
       run.failed(i++);

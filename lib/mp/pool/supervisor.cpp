@@ -12,9 +12,8 @@
 #include "mp/os/clock.hpp"
 #include "mp/os/life.hpp"
 #include "mp/os/threads.hpp"
-#include "mp/pickle/exception.hpp"
-#include "mp/pool/crash_report.hpp"
 #include "mp/pool/engine.hpp"
+#include "mp/pool/failure.hpp"
 #include "mp/pool/job_control.hpp"
 #include "mp/pool/worker.hpp"
 
@@ -80,7 +79,10 @@ void ProcessEngine::launch(std::uint32_t index) {
   entry.item.store(0, std::memory_order_relaxed);
   entry.since.store(0, std::memory_order_relaxed);
   entry.phase.store(static_cast<std::uint32_t>(WorkerPhase::starting), std::memory_order_release);
-  fresh.record = server_->launch(&work, fresh.start, {.name = options_.worker_name + "-" + std::to_string(++launched_), .daemon = false});
+  fresh.record = server_->launch(&work, fresh.start,
+                                 {.name = options_.worker_name + "-" + std::to_string(++launched_),
+                                  .bell = memory::offset_of(&board_->signal_word()),
+                                  .bell_object = board_ref_});
   fresh.ended = false;
   std::lock_guard guard(workers_mutex_);
   workers_[index] = std::move(fresh);
@@ -116,26 +118,17 @@ void ProcessEngine::supervise() noexcept {
 }
 
 void ProcessEngine::wait_for_news(std::uint32_t seen) noexcept {
-  os::FutexWaiter words[os::kMaxFutexes];
-  int count = 0;
-  bool busy = board_->pending(), unheard = false;
-  for (std::uint32_t i = 0; i < workers_.size(); ++i) {
-    Worker& w = workers_[i];
-    if (w.ended) continue;
-    auto& status = record_of(w.record).status;
-    std::uint32_t now = status.load(std::memory_order_acquire);
-    if (over(process::Status{now}.phase())) return;
-    if (count < os::kMaxFutexes - 1) words[count++] = {&status, now};
-    else unheard = true;
-    busy |= board_->worker(i).phase.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(WorkerPhase::starting);
-  }
+  bool starting = false;
+  for (std::uint32_t i = 0; i < workers_.size(); ++i)
+    starting |= !workers_[i].ended &&
+                board_->worker(i).phase.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(WorkerPhase::starting);
   std::chrono::nanoseconds limit = kIdle;
   {
     std::lock_guard guard(mutex_);
-    if (busy || unheard || mode_ != Mode::open || !watched_.empty()) limit = os::kSlice;
+    if (starting || board_->pending() || mode_ != Mode::open || !watched_.empty()) limit = os::kSlice;
     if (timed_ > 0) limit = kClockLook;
   }
-  board_->wait_signal(seen, {words, static_cast<std::size_t>(count)}, limit);
+  board_->wait_signal(seen, limit);
 }
 
 // ---- tasks that are done --------------------------------------------------------------------------------------------
@@ -250,13 +243,13 @@ void ProcessEngine::bury(std::uint32_t index) noexcept {
   }
   std::string why;
   if (phase == WorkerPhase::failed) {
+    why = "the initializer of a worker failed";
     try {
       pickle::Reader in(payload(entry.failure, nullptr));
-      std::rethrow_exception(pickle::load_exception(in));
+      std::rethrow_exception(load_failure(in, 0, {}));
     } catch (const std::exception& e) {
-      why = std::string("the initializer of a worker failed: ") + e.what();
+      why += std::string(": ") + e.what();
     } catch (...) {
-      why = "the initializer of a worker failed";
     }
   } else if (phase == WorkerPhase::starting && workers_[index].reason == Reason::none && ++failed_starts_ >= kMostFailedStarts) {
     why = std::to_string(failed_starts_) + " workers in a row ended before they could work; the last: " + end_text(record_of(workers_[index].record));
@@ -274,7 +267,7 @@ void ProcessEngine::settle_victim(std::uint32_t index, std::uint32_t slot) noexc
   Slot& s = board_->slot(slot);
   WorkerEntry& entry = board_->worker(index);
   Worker& w = workers_[index];
-  std::exception_ptr error = crash_of(index, slot);
+  std::exception_ptr error = why_lost(index, slot);
   bool cancelled = w.reason == Reason::cancel;
   try {
     if (s.chunk && !cancelled) {
@@ -407,7 +400,7 @@ bool ProcessEngine::stop_and_kill(std::uint32_t index, Reason reason, std::uint3
   return still;
 }
 
-std::exception_ptr ProcessEngine::crash_of(std::uint32_t index, std::uint32_t slot) {
+std::exception_ptr ProcessEngine::why_lost(std::uint32_t index, std::uint32_t slot) {
   Worker& w = workers_[index];
   if (w.reason == Reason::cancel) return std::make_exception_ptr(CancelledError("the task was cancelled and its worker killed"));
   std::string name;
@@ -417,10 +410,10 @@ std::exception_ptr ProcessEngine::crash_of(std::uint32_t index, std::uint32_t sl
   }
   if (w.reason == Reason::timeout) {
     double seconds = static_cast<double>(board_->slot(slot).timeout) * 1e-9;
-    return std::make_exception_ptr(TimeoutError("task " + (name.empty() ? std::to_string(slot) : '"' + name + '"') +
+    return std::make_exception_ptr(TimeoutError("task " + std::to_string(board_->slot(slot).number) + (name.empty() ? "" : " \"" + name + '"') +
                                                 " ran longer than its limit of " + std::to_string(seconds) + " s"));
   }
-  return crash_report(record_of(w.record), slot, name, board_->slot(slot).run);
+  return crash_of(record_of(w.record), board_->slot(slot).number, name, board_->slot(slot).run);
 }
 
 }  // namespace mp::pool

@@ -9,15 +9,12 @@
 #include <utility>
 
 #include "mp/pickle/callable.hpp"
-#include "mp/pickle/exception.hpp"
 #include "mp/pickle/pickle.hpp"
+#include "mp/pool/call.hpp"
 #include "mp/pool/engine.hpp"
 #include "mp/pool/future.hpp"
 
 namespace mp::pool {
-
-template <class F, class... Args>
-using ResultOf = std::decay_t<std::invoke_result_t<F&, Args...>>;
 
 template <class R>
 class TaskState final : public ValueState<R>, public SlotTask {
@@ -97,14 +94,13 @@ class TaskState final : public ValueState<R>, public SlotTask {
     Slot& s = slot();
     this->status_ = phase == Phase::cancelled ? FutureStatus::cancelled : FutureStatus::finished;
     try {
-      if (phase == Phase::cancelled || s.outcome == Outcome::lost) {
-        this->error_ = ticket_.engine->lost_error(ticket_.slot);
+      if (phase == Phase::cancelled || s.outcome != Outcome::value) {
+        this->error_ = ticket_.engine->error_of(ticket_.slot);
+      } else if constexpr (std::is_void_v<R>) {
+        this->value_.emplace();
       } else {
-        if (s.outcome == Outcome::no_room) throw SharedMemoryFull(s.result.size, memory::usage().committed, memory::usage().capacity);
         pickle::Reader in(payload(s.result, s.place));
-        if (s.outcome == Outcome::exception) this->error_ = pickle::load_exception(in);
-        else if constexpr (std::is_void_v<R>) this->value_.emplace();
-        else this->value_.emplace(pickle::load<R>(in));
+        this->value_.emplace(pickle::load<R>(in));
       }
     } catch (...) {
       this->error_ = std::current_exception();

@@ -1,10 +1,10 @@
 #include "mp/pool/task_board.hpp"
 
-#include <algorithm>
 #include <bit>
 
 #include "mp/errors.hpp"
 #include "mp/os/clock.hpp"
+#include "mp/os/futex.hpp"
 #include "mp/os/spin.hpp"
 
 namespace mp::pool {
@@ -118,19 +118,15 @@ void TaskBoard::recycle(std::uint32_t index) noexcept {
   s.state.store(word::make(Phase::free, generation + 1), std::memory_order_release);
 }
 
-void TaskBoard::wait_signal(std::uint32_t seen, std::span<const os::FutexWaiter> others, std::chrono::nanoseconds limit) noexcept {
-  std::uint32_t now = signal_.fetch_or(1, std::memory_order_seq_cst) | 1;
-  if (now >> 1 == seen) {
-    os::FutexWaiter words[os::kMaxFutexes] = {{&signal_, now}};
-    auto count = std::min<std::size_t>(others.size(), os::kMaxFutexes - 1);
-    std::copy_n(others.begin(), count, words + 1);
-    os::futex_wait_any(words, static_cast<int>(count + 1), limit);
-  }
-  signal_.fetch_and(~1u, std::memory_order_relaxed);
+void TaskBoard::wait_signal(std::uint32_t seen, std::chrono::nanoseconds limit) noexcept {
+  supervisor_sleeps_.store(1, std::memory_order_seq_cst);
+  os::futex_wait(signal_, seen, limit);
+  supervisor_sleeps_.store(0, std::memory_order_relaxed);
 }
 
 void TaskBoard::signal() noexcept {
-  if (signal_.fetch_add(2, std::memory_order_seq_cst) & 1) os::futex_wake(signal_, os::kAll);
+  signal_.fetch_add(1, std::memory_order_seq_cst);
+  if (supervisor_sleeps_.load(std::memory_order_seq_cst)) os::futex_wake(signal_, os::kAll);
 }
 
 void TaskBoard::free_blocks() noexcept {

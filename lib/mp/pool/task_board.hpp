@@ -24,12 +24,11 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 
 #include "mp/memory/arena.hpp"
-#include "mp/os/futex.hpp"
 #include "mp/pickle/code.hpp"
 #include "mp/pool/parcel.hpp"
 
@@ -40,9 +39,9 @@ enum class Phase : std::uint64_t { free, posted, claimed, done, cancelled };
 // How a done task ended.
 enum class Outcome : std::uint8_t {
   value,      // the result parcel holds the value
-  exception,  // the result parcel holds the exception
+  exception,  // the result parcel holds the exception (failure.hpp)
   no_room,    // shared memory was full: the result parcel's size says for how many bytes
-  lost,       // crashed or out of time: the owner knows the error (ProcessEngine::lost_error)
+  lost,       // crashed or out of time: the owner knows the error (ProcessEngine::error_of)
 };
 
 namespace word {
@@ -66,6 +65,7 @@ struct alignas(64) Slot {
   std::uint8_t attempts_left;       // further tries after a failure; written by whoever holds the slot
   pickle::CodeRef run;              // void run(pickle::Reader&, pickle::Writer&)
   std::uint64_t timeout;            // ns for one attempt; 0 = none
+  std::uint64_t number;             // of the task in its pool, for messages
   Parcel arguments;
   Parcel result;
   std::byte place[kInline];         // the arguments', then the result's bytes where they fit
@@ -126,11 +126,13 @@ class TaskBoard {
 
   // Reported ends: the whole list, newest first (index + 1 each, linked by Slot::next).
   std::uint32_t take_reported() noexcept { return reported_.exchange(0, std::memory_order_acq_rel); }
-  // Sleeps until something was signalled since `seen`, one of the `others` changes, or `limit` is over. signal() never
-  // blocks and makes no system call unless the supervisor sleeps.
-  std::uint32_t signalled() const noexcept { return signal_.load(std::memory_order_acquire) >> 1; }
-  void wait_signal(std::uint32_t seen, std::span<const os::FutexWaiter> others, std::chrono::nanoseconds limit) noexcept;
+  // Sleeps until something was signalled since signalled() said `seen`, or `limit` is over. signal() never blocks, and
+  // makes no system call unless the supervisor sleeps.
+  std::uint32_t signalled() const noexcept { return signal_.load(std::memory_order_seq_cst); }
+  void wait_signal(std::uint32_t seen, std::chrono::nanoseconds limit) noexcept;
   void signal() noexcept;
+  // The word that counts signals: the bell of the workers' process server.
+  const std::atomic<std::uint32_t>& signal_word() const noexcept { return signal_; }
 
   // Frees every block: only when nobody uses the board any more.
   void free_blocks() noexcept;
@@ -162,8 +164,8 @@ class TaskBoard {
   // Bit 0: a worker may sleep on it; the rest counts.
   alignas(64) std::atomic<std::uint32_t> doorbell_{0};
   std::atomic<std::uint32_t> closing_{0};  // 1 = when nothing is left, 2 = at once
-  // Bit 0: the supervisor may sleep on it; the rest counts.
-  alignas(64) std::atomic<std::uint32_t> signal_{0};
+  alignas(64) std::atomic<std::uint32_t> signal_{0};  // counts
+  std::atomic<std::uint32_t> supervisor_sleeps_{0};
   std::atomic<std::uint32_t> reported_{0};
   alignas(64) std::atomic<memory::Offset> slots_[kSlotSegments]{};
   std::atomic<memory::Offset> order_[kOrderSegments]{};

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 
+#include "mp/errors.hpp"
 #include "mp/memory/family.hpp"
 #include "mp/memory/ref.hpp"
+#include "mp/os/backtrace.hpp"
 #include "mp/os/clock.hpp"
-#include "mp/pickle/exception.hpp"
+#include "mp/pool/failure.hpp"
 
 namespace mp::pool {
 namespace {
@@ -16,20 +18,11 @@ using Run = void (*)(pickle::Reader&, pickle::Writer&);
 
 WorkerEntry* entry_of_this = nullptr;  // set once, by the one thread of a worker
 
-// The exception in flight as a result. What cannot be sent becomes a message that says so.
-void dump_current(pickle::Writer& out) {
-  try {
-    pickle::dump_exception(out, std::current_exception());
-  } catch (const std::exception& e) {
-    out.clear();
-    pickle::dump_exception(out, std::make_exception_ptr(PicklingError(std::string("an exception could not be sent: ") + e.what())));
-  }
-}
-
 Outcome attempt(Slot& slot, pickle::Writer& out) {
   try {
     pickle::Reader in(payload(slot.arguments, slot.place));
-    pickle::code_as<Run>(slot.run)(in, out);
+    auto run = pickle::code_as<Run>(slot.run);
+    os::call_watched([&] { run(in, out); });
     return Outcome::value;
   } catch (...) {
     if (slot.attempts_left > 0) {
@@ -37,7 +30,7 @@ Outcome attempt(Slot& slot, pickle::Writer& out) {
       return Outcome::lost;
     }
     out.clear();
-    dump_current(out);
+    dump_failure(out);
     return Outcome::exception;
   }
 }
@@ -71,11 +64,12 @@ bool initialize(const WorkerStart& start, WorkerEntry& entry) {
   pickle::Writer out;
   try {
     pickle::Reader in({memory::at<const std::byte>(start.initializer_block), start.initializer_size});
-    pickle::code_as<Run>(start.initializer)(in, out);
+    auto run = pickle::code_as<Run>(start.initializer);
+    os::call_watched([&] { run(in, out); });
     return true;
   } catch (...) {
     out.clear();
-    dump_current(out);
+    dump_failure(out);
     entry.failure = seal(out, nullptr);
     return false;
   }

@@ -1,0 +1,27 @@
+// How a task's failure is told: an exception on its way from the worker, with who threw it; and the crash of a worker, from
+// what it wrote down while it died.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <string>
+
+#include "mp/pickle/bytes.hpp"
+#include "mp/pickle/code.hpp"
+#include "mp/process/record.hpp"
+
+namespace mp::pool {
+
+// In a worker, in a handler: writes the exception in flight and who this is. Throws std::bad_alloc.
+void dump_failure(pickle::Writer& out);
+
+// Reads it. Never throws: what cannot be read is an UnpicklingError.
+std::exception_ptr load_failure(pickle::Reader& in, std::uint64_t task, const std::string& task_name) noexcept;
+
+// WorkerCrashed for the task that the ended process of `record` ran; `run` is what it was.
+std::exception_ptr crash_of(const process::Record& record, std::uint64_t task, const std::string& task_name, pickle::CodeRef run);
+
+// How it ended, in words: "SIGSEGV, address 0x10 not mapped", "exited with status 3".
+std::string end_text(const process::Record& record);
+
+}  // namespace mp::pool
