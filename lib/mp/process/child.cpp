@@ -156,8 +156,11 @@ void settle(Record& record, Role role) {
   }
   close_standard_input();
   catch_crashes(&record);
-  if (role == Role::spawned && record.default_method != kNoMethod)
-    set_start_method(static_cast<StartMethod>(record.default_method), true);
+  if (record.method != static_cast<std::uint8_t>(StartMethod::fork)) {
+    // No copy of the parent as it is now.
+    auto method = static_cast<StartMethod>(record.default_method);
+    set_start_method(record.default_method == kNoMethod ? std::nullopt : std::optional(method), true);
+  }
   register_end();
 }
 

@@ -18,9 +18,14 @@
 
 namespace mp {
 
+class ProcessHandle;
+
 namespace process {
 struct State;
-}
+struct Record;
+// What the family knows of a started child (record.hpp); null for other handles. Valid as long as the handle.
+Record* record_of(const ProcessHandle& process) noexcept;
+}  // namespace process
 
 class ProcessHandle {
  public:
@@ -56,6 +61,7 @@ class ProcessHandle {
   friend bool operator==(const ProcessHandle&, const ProcessHandle&) noexcept = default;
 
  protected:
+  friend process::Record* process::record_of(const ProcessHandle&) noexcept;
   process::State& state() const;  // throws ValueError when closed or nobody
   std::shared_ptr<process::State> state_;
 };

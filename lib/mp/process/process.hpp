@@ -17,9 +17,15 @@
 #pragma once
 
 #include <concepts>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
 #include <tuple>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
+#include <vector>
 
 #include "mp/memory/ref.hpp"
 #include "mp/pickle/callable.hpp"
@@ -35,6 +41,8 @@ struct ProcessOptions {
 };
 
 namespace process {
+
+struct Launched;
 
 // The function and its arguments until start().
 class Target {
@@ -113,7 +121,9 @@ class Process : public ProcessHandle {
   template <class F, class... Args>
     requires process::Startable<F, Args...>
   Process(ProcessOptions options, F&& f, Args&&... args) : Process(std::move(options)) {
+    memory::Recorder recorder;
     target_ = process::make_target(std::forward<F>(f), std::forward<Args>(args)...);
+    held_ = recorder.objects();
   }
 
   Process(Process&&) noexcept;
@@ -133,9 +143,13 @@ class Process : public ProcessHandle {
 
  private:
   void finish() noexcept;
+  process::Launched launch_by_fork(process::State& state);
+  process::Launched launch_by_spawn(process::State& state);
+  process::Launched launch_by_forkserver(process::State& state);
 
   Context context_;
   std::unique_ptr<process::Target> target_;
+  std::vector<memory::Offset> held_;  // the shared objects whose handles the target holds
 };
 
 template <class F, class... Args>

@@ -55,20 +55,20 @@ bool move_on(Record& record, Phase from, Status to) noexcept {
 }
 
 int conclude(Record& record, int pidfd) noexcept {
-  std::unique_lock guard(concluding);
-  std::uint64_t peak = 0;
-  while (status_of(record).phase() == Phase::running) {
-    if (auto code = pidfd >= 0 ? os::exit_status(pidfd, &peak) : std::nullopt) {
-      conclude_with(record, *code, peak);
-      break;
-    }
-    if (record.server == memory::kNobody || !memory::alive(record.server)) {
-      conclude_with(record, own_word(record), peak);
-      break;
+  for (;;) {
+    {
+      std::lock_guard guard(concluding);
+      if (status_of(record).phase() != Phase::running) return status_of(record).code();
+      std::uint64_t peak = 0;
+      auto code = pidfd >= 0 ? os::exit_status(pidfd, &peak) : std::nullopt;
+      if (!code && (record.server == memory::kNobody || !memory::alive(record.server))) code = own_word(record);
+      if (code) {
+        conclude_with(record, *code, peak);
+        return status_of(record).code();
+      }
     }
     os::futex_wait(record.status, make_status(Phase::running).raw, os::kSlice);
   }
-  return status_of(record).code();
 }
 
 void conclude_with(Record& record, int code, std::uint64_t peak_bytes) noexcept {

@@ -148,6 +148,7 @@ struct Server::State {
 };
 
 Server::Server() noexcept = default;
+Server::Server(std::unique_ptr<State> state) noexcept : state_(std::move(state)) {}
 Server::Server(Server&&) noexcept = default;
 Server& Server::operator=(Server&& other) noexcept {
   shutdown();
@@ -160,11 +161,10 @@ Server Server::zygote(const std::string& name) {
   memory::Ref ref = make_record();
   Record& record = ref.as<Record>();
   record.holder_end = os::tether_end();
-  Server made;
-  made.state_ = std::make_unique<State>(State{memory::self(), {}});
+  auto state = std::make_unique<State>(State{memory::self(), {}});
   fill_record(record, ref, name, next_identity(), true);
-  made.state_->server = launch_fork(ref, [] { return serve(0); });
-  return made;
+  state->server = launch_fork(ref, [] { return serve(0); });
+  return Server(std::move(state));
 }
 
 Server Server::clean(const std::string& name) {
@@ -173,12 +173,11 @@ Server Server::clean(const std::string& name) {
   record.holder_end = os::tether_end();
   record.method = static_cast<std::uint8_t>(StartMethod::spawn);
   record.entry = pickle::code_ref(&serve);
-  Server made;
-  made.state_ = std::make_unique<State>(State{memory::self(), {}});
   require_freeze_support();
+  auto state = std::make_unique<State>(State{memory::self(), {}});
   fill_record(record, ref, name, next_identity(), true);
-  made.state_->server = launch_spawn(ref);
-  return made;
+  state->server = launch_spawn(ref);
+  return Server(std::move(state));
 }
 
 memory::Ref Server::launch(Entry entry, const memory::Ref& payload, const LaunchOptions& options) {

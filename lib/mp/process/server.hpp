@@ -71,6 +71,7 @@ class Server {
 
  private:
   struct State;
+  explicit Server(std::unique_ptr<State> state) noexcept;
   std::unique_ptr<State> state_;
 };
 
