@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "mp/pickle/crashed.hpp"
+#include "mp/pickle/remote.hpp"
 #include "mp/pool/future_state.hpp"
 
 namespace mp {
@@ -93,6 +95,7 @@ class Future {
 
   friend bool operator==(const Future&, const Future&) noexcept = default;
   pool::FutureState& state() const noexcept { return *state_; }
+  const std::shared_ptr<pool::ValueState<R>>& shared_state() const noexcept { return state_; }
 
  private:
   void finish(Timeout timeout) const {

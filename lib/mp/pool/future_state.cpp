@@ -3,9 +3,8 @@
 #include <cstdio>
 
 namespace mp::pool {
-namespace {
 
-void call(const std::function<void()>& f) noexcept {
+void call_back(const std::function<void()>& f) noexcept {
   try {
     f();
   } catch (const std::exception& e) {
@@ -14,8 +13,6 @@ void call(const std::function<void()>& f) noexcept {
     std::fprintf(stderr, "mp: exception in a future's callback\n");
   }
 }
-
-}  // namespace
 
 FutureStatus FutureState::status() noexcept {
   std::lock_guard guard(mutex_);
@@ -51,7 +48,7 @@ void FutureState::add_callback(std::function<void()> f) {
       return;
     }
   }
-  call(f);
+  call_back(f);
 }
 
 std::exception_ptr FutureState::error() {
@@ -84,7 +81,7 @@ void FutureState::run_callbacks() {
     std::lock_guard guard(mutex_);
     todo.swap(callbacks_);
   }
-  for (auto& f : todo) call(f);
+  for (auto& f : todo) call_back(f);
 }
 
 }  // namespace mp::pool

@@ -29,6 +29,9 @@ struct Nothing {};
 template <class R>
 using Stored = std::conditional_t<std::is_void_v<R>, Nothing, R>;
 
+// Calls a user's callback; what it throws is reported on stderr and ignored.
+void call_back(const std::function<void()>& f) noexcept;
+
 class FutureState : public std::enable_shared_from_this<FutureState> {
  public:
   FutureState() = default;
