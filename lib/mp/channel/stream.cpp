@@ -1,0 +1,195 @@
+#include "mp/channel/stream.hpp"
+
+#include "mp/errors.hpp"
+#include "mp/os/spin.hpp"
+
+namespace mp::channel {
+namespace {
+
+[[noreturn]] void damaged(const char* what) {
+  throw UnpicklingError(std::string("a queue's or pipe's shared memory is damaged: ") + what);
+}
+
+bool is_segment(Offset offset) noexcept {
+  return offset != 0 && offset % kSegment == 0 && memory::block_size(offset) >= kSegment;
+}
+
+template <class Ready>
+bool wait(sync::EventWord& word, const os::Deadline& deadline, Ready ready) noexcept {
+  static thread_local os::Spinner spin;
+  if (!deadline.never() && deadline.passed()) return ready();
+  if (spin(ready)) return true;
+  std::uint32_t seen = word.prepare();
+  if (ready()) return true;
+  word.wait(seen, deadline);
+  return ready() || !deadline.passed();
+}
+
+}  // namespace
+
+Stream::Stream(Limits limits)
+    : max_bytes_(limits.bytes),
+      max_items_(limits.items == 0 || limits.items > Place::kCountMask ? Place::kCountMask : limits.items) {
+  // 22 bits of a Place name the segment.
+  if (memory::detail::capacity > std::uint64_t{1} << 38) throw Error("the arena is larger than a stream can address");
+}
+
+std::size_t Stream::size() const noexcept {
+  Place head{head_.load(std::memory_order_acquire)}, tail{tail_.load(std::memory_order_acquire)};
+  return (tail.count() - head.count()) & Place::kCountMask;
+}
+
+bool Stream::has_room_outside() const noexcept {
+  Place head{head_.load(std::memory_order_acquire)};
+  std::uint64_t got = got_bytes_[head.count() % 2].load(std::memory_order_relaxed);
+  return has_room({tail_.load(std::memory_order_acquire)}, head, got);
+}
+
+bool Stream::full() const noexcept { return !has_room_outside(); }
+
+// ---- producers -----------------------------------------------------------------------------------------------------
+
+Put Stream::try_put(std::span<const std::byte> payload, std::span<const Offset> carried) {
+  const std::size_t size = payload.size(), behind = carried.size_bytes();
+  return append(make_record(Form::small, size, carried.size()), round8(size) + behind, size, [&](std::byte* to) noexcept {
+    if (size != 0) std::memcpy(to, payload.data(), size);
+    if (behind != 0) std::memcpy(to + round8(size), carried.data(), behind);
+  });
+}
+
+Put Stream::try_put(const memory::Ref& blob) {
+  const Offset object = blob.offset();
+  return append(make_record(Form::blob, sizeof object, 0), sizeof object, blob.as<Blob>().size, [&](std::byte* to) noexcept {
+    memory::retain(object);
+    std::memcpy(to, &object, sizeof object);
+  });
+}
+
+// Room for a record of `need` bytes and a link behind it; `tail` is moved to a new segment where this one is full. The link
+// to it counts from the commit on.
+std::byte* Stream::make_room(Place& tail, std::size_t need) {
+  const Offset old = tail.segment();
+  if (old != 0 && tail.position() + need + kLink <= kSegment) [[likely]] return memory::at<std::byte>(old) + tail.position();
+  if (old != 0 && (!is_segment(old) || tail.position() + kLink > kSegment)) damaged("no room for a link");
+  Offset fresh = spare_.exchange(0, std::memory_order_acq_rel);
+  if (!is_segment(fresh)) fresh = memory::allocate(kSegment, kSegment);
+  if (old == 0) {
+    first_.store(fresh, std::memory_order_relaxed);
+  } else {
+    std::byte* link = memory::at<std::byte>(old) + tail.position();
+    const std::uint64_t record = make_record(Form::link, sizeof fresh, 0);
+    std::memcpy(link, &record, sizeof record);
+    std::memcpy(link + kRecordHead, &fresh, sizeof fresh);
+  }
+  tail = make_place(fresh, 0, tail.count());
+  return memory::at<std::byte>(fresh);
+}
+
+void Stream::shut_down() noexcept {
+  {
+    // Under the lock, so that no put that was let in commits after this returns.
+    Hold hold(put_lock_);
+    flags_.fetch_or(1, std::memory_order_release);
+  }
+  wake_all();
+}
+
+bool Stream::wait_writable(const os::Deadline& deadline, const std::atomic<std::uint32_t>& stop) noexcept {
+  return wait(writable_, deadline, [&] { return has_room_outside() || (stop.load(std::memory_order_acquire) & 1); });
+}
+
+// ---- consumers -----------------------------------------------------------------------------------------------------
+
+// Finds the next record, past a link if need be. False if there is none. What it says is checked against its segment.
+bool Stream::find_next(Next& next) {
+  Place head{head_.load(std::memory_order_relaxed)};
+  if (head.raw == seen_tail_) {
+    seen_tail_ = tail_.load(std::memory_order_acquire);
+    if (head.raw == seen_tail_) return false;
+  }
+  next.left = 0;
+  if (head.segment() == 0) [[unlikely]] head = make_place(first_.load(std::memory_order_relaxed), 0, head.count());
+  for (;;) {
+    if (!is_segment(head.segment()) || head.position() + kRecordHead > kSegment) [[unlikely]] damaged("no segment");
+    const std::byte* at = memory::at<std::byte>(head.segment()) + head.position();
+    std::memcpy(&next.record, at, sizeof next.record);
+    next.head = head;
+    next.payload = at + kRecordHead;
+    if (next.record >> 56 != 0x6d) [[unlikely]] damaged("no record");
+    if (head.position() + kRecordHead + round8(next.size()) + next.carried() * sizeof(Offset) > kSegment) [[unlikely]]
+      damaged("a record is too long");
+    if (next.form() != Form::link) [[likely]] return true;
+    Offset beyond;
+    std::memcpy(&beyond, next.payload, sizeof beyond);
+    if (next.left != 0) damaged("two links in a row");
+    next.left = head.segment();
+    head = make_place(beyond, 0, head.count());
+  }
+}
+
+Got Stream::try_take(Parcel& parcel) {
+  parcel.clear();
+  Offset object = 0;
+  {
+    Hold hold(take_lock_);
+    Next next;
+    if (!find_next(next)) return Got::empty;
+    if (next.form() == Form::small) {
+      const std::size_t length = round8(next.size()) + next.carried() * sizeof(Offset);
+      if (length > kLargestSmall) damaged("a record is too long");
+      std::memcpy(parcel.small_, next.payload, length);
+      commit_take(next, next.size());
+      parcel.payload_ = {parcel.small_, next.size()};
+      parcel.carried_ = {reinterpret_cast<const Offset*>(parcel.small_ + round8(next.size())), next.carried()};
+    } else {
+      if (next.form() != Form::blob || next.size() != sizeof object || next.carried() != 0) damaged("an unknown record");
+      std::memcpy(&object, next.payload, sizeof object);
+      if (!is_blob(object)) damaged("a message that is not there");
+      // Held by this process before the message is taken, so that a kill while it is being read leaks nothing.
+      parcel.blob_ = memory::Ref(object);
+      Blob& blob = parcel.blob_.as<Blob>();
+      commit_take(next, blob.size);
+      parcel.payload_ = {blob.payload(), blob.size};
+      parcel.carried_ = {blob.carried_offsets(), blob.carried};
+    }
+  }
+  if (object != 0) memory::release(object);
+  tell_writers();
+  return Got::done;
+}
+
+// One segment is kept for the producers, so that a steady stream allocates nothing.
+void Stream::recycle(Offset segment) noexcept {
+  Offset none = 0;
+  if (!spare_.compare_exchange_strong(none, segment, std::memory_order_acq_rel)) memory::deallocate(segment);
+}
+
+bool Stream::wait_readable(const os::Deadline& deadline, const std::atomic<std::uint32_t>& stop) noexcept {
+  return wait(readable_, deadline, [&] { return !empty() || (stop.load(std::memory_order_acquire) & 1); });
+}
+
+void Stream::wake_all() noexcept {
+  readable_.notify_all();
+  watch_.notify_all();
+  writable_.notify_all();
+}
+
+std::size_t Stream::discard() noexcept {
+  std::size_t count = 0;
+  try {
+    for (Parcel parcel; try_take(parcel) == Got::done;) ++count;
+  } catch (const std::exception&) {
+    // Damaged memory is leaked rather than touched again.
+  }
+  return count;
+}
+
+void Stream::destroy() noexcept {
+  discard();
+  Place head{head_.load(std::memory_order_acquire)};
+  for (Offset segment : {head.segment() ? head.segment() : first_.load(std::memory_order_acquire),
+                         spare_.load(std::memory_order_acquire)})
+    if (is_segment(segment)) memory::deallocate(segment);
+}
+
+}  // namespace mp::channel

@@ -1,0 +1,259 @@
+// A stream of messages in shared memory, any number of producers and consumers in any process: what queues and pipes are
+// made of. Python has a pipe of the kernel and a feeder thread here; this has neither, nor a system call while both sides are awake.
+//
+//   producers --lock--> tail                                 head <--lock-- consumers
+//                        |                                    |
+//     segment: [record][record][record][link]-->[record]...[record][link]-->   (64 KiB each, a spare one is kept)
+//
+// A message up to kLargestSmall bytes lies in its record; a larger one in an arena object of its own (Blob), and only
+// the name of it travels.
+//
+// Invariants:
+//  1. `tail` and `head` are Places; the records from head to tail are complete, the rest of the memory means nothing.
+//  2. Only who holds the producers' lock writes tail and beyond it; only who holds the consumers' lock writes head and
+//     frees segments behind it. Behind each record there is room for a link.
+//  3. A record owns one count of its Blob and of each object that it carries.
+//  4. The bytes put so far stand in put_bytes_[tail's count % 2], those taken in got_bytes_[head's count % 2].
+// Commit points: put = the store of tail; take = the store of head. Both words hold place and count, so there is nothing to repair.
+//
+// *Thread and process safety*: everything, from any thread of any process of the family.
+// *Memory ordering*: what a thread did before a put is visible to who takes the message.
+// *If a process is killed*: before its commit: nothing has happened; a consumer after its commit: that message is lost with it.
+// In a few instructions around a commit, one segment, Blob or count may leak. Who waits for its lock goes on after one slice.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <utility>
+
+#include "mp/channel/parcel.hpp"
+#include "mp/memory/arena.hpp"
+#include "mp/memory/ref.hpp"
+#include "mp/os/clock.hpp"
+#include "mp/sync/event_word.hpp"
+#include "mp/sync/mutex.hpp"
+
+namespace mp::channel {
+
+inline constexpr std::size_t kSegment = 64 * 1024;
+
+// Where producers or consumers stand: bits 0-12 position in the segment / 8, bits 13-34 offset of the segment / 64 KiB
+// (0 = none yet), bits 35-63 how many messages so far (mod 2^29).
+struct Place {
+  static constexpr std::uint32_t kCountMask = (1u << 29) - 1;
+  std::uint64_t raw = 0;
+  constexpr std::size_t position() const noexcept { return (raw & 0x1fff) * 8; }
+  constexpr Offset segment() const noexcept { return (raw >> 13 & 0x3fffff) * kSegment; }
+  constexpr std::uint32_t count() const noexcept { return static_cast<std::uint32_t>(raw >> 35); }
+  friend constexpr bool operator==(Place, Place) noexcept = default;
+};
+constexpr Place make_place(Offset segment, std::size_t position, std::uint32_t count) noexcept {
+  return {position / 8 | segment / kSegment << 13 | std::uint64_t{count & Place::kCountMask} << 35};
+}
+static_assert(make_place(3 * kSegment, kSegment - 8, 7).position() == kSegment - 8 &&
+              make_place(3 * kSegment, kSegment - 8, 7).segment() == 3 * kSegment && make_place(3 * kSegment, 8, 7).count() == 7);
+
+// The word before a record's payload: bits 0-31 bytes of payload, bits 32-47 objects carried (their offsets follow the payload,
+// from the next multiple of 8 on), bits 48-55 form, bits 56-63 a mark that garbage seldom has.
+enum class Form : std::uint8_t { small = 1, blob = 2, link = 3 };
+constexpr std::uint64_t make_record(Form form, std::size_t size, std::size_t carried) noexcept {
+  return size | std::uint64_t{carried} << 32 | std::uint64_t{static_cast<std::uint8_t>(form)} << 48 | 0x6dull << 56;
+}
+inline constexpr std::size_t kRecordHead = 8, kLink = kRecordHead + 8;
+constexpr std::size_t round8(std::size_t n) noexcept { return (n + 7) & ~std::size_t{7}; }
+
+enum class Put : std::uint8_t { done, full, shut_down };
+enum class Got : std::uint8_t { done, empty, other };
+
+class Stream {
+ public:
+  // A put waits while `items` messages, or messages of `bytes` bytes, are in flight; 0 = no limit.
+  struct Limits {
+    std::uint32_t items = 0;
+    std::uint64_t bytes = 0;
+  };
+  explicit Stream(Limits limits);
+
+  // Appends a message of at most kLargestSmall bytes, carried offsets included; the stream takes over a count of each
+  // object carried. Or one in a Blob, of which it takes a count itself. Throws SharedMemoryFull, and nothing has happened.
+  Put try_put(std::span<const std::byte> payload, std::span<const Offset> carried);
+  Put try_put(const memory::Ref& blob);
+  // The same for a size known to the compiler.
+  template <std::size_t bytes>
+  Put try_put_flat(const std::byte (&payload)[bytes]) {
+    return append(make_record(Form::small, bytes, 0), round8(bytes), bytes,
+                  [&](std::byte* to) noexcept { std::memcpy(to, payload, bytes); });
+  }
+
+  // Takes the next message. Throws UnpicklingError if the memory holds no such thing, SharedMemoryFull; then nothing was taken.
+  Got try_take(Parcel& parcel);
+  // Takes it only if it is of so many bytes, small and carries nothing; Got::other if there is another one.
+  template <std::size_t bytes>
+  Got try_take_flat(std::byte (&payload)[bytes]);
+
+  bool empty() const noexcept { return head_.load(std::memory_order_acquire) == tail_.load(std::memory_order_acquire); }
+  std::size_t size() const noexcept;
+  bool full() const noexcept;
+
+  // No more puts; what is there can still be taken.
+  void shut_down() noexcept;
+  bool is_shut_down() const noexcept { return flags_.load(std::memory_order_acquire) & 1; }
+  // Bit 0: shut down. To be passed to wait_*().
+  const std::atomic<std::uint32_t>& flags() const noexcept { return flags_; }
+
+  // Returns when there may be a message (room), bit 0 of `stop` is set, or after one slice at the latest. False once
+  // `deadline` has passed and nothing of the kind is so.
+  bool wait_readable(const os::Deadline& deadline, const std::atomic<std::uint32_t>& stop) noexcept;
+  bool wait_writable(const os::Deadline& deadline, const std::atomic<std::uint32_t>& stop) noexcept;
+  // Everyone who waits looks again.
+  void wake_all() noexcept;
+  // Notified whenever something comes or wake_all() is called: for those who look but do not take.
+  sync::EventWord& watch() noexcept { return watch_; }
+
+  // How many messages were ever put, modulo 2^29.
+  std::uint32_t put_count() const noexcept { return Place{tail_.load(std::memory_order_acquire)}.count(); }
+
+  // Takes and drops everything; returns how many.
+  std::size_t discard() noexcept;
+  // Before the memory goes: drops everything and frees what is the stream's.
+  void destroy() noexcept;
+
+ private:
+  class Hold {
+   public:
+    explicit Hold(sync::Mutex& mutex) noexcept : mutex_(mutex) { mutex_.lock(); }
+    ~Hold() { mutex_.unlock(); }
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+
+   private:
+    sync::Mutex& mutex_;
+  };
+  // The next record, as found under the consumers' lock.
+  struct Next {
+    Place head;              // where it begins
+    std::uint64_t record;
+    const std::byte* payload;
+    Offset left;             // a segment that is done with once this is taken
+    Form form() const noexcept { return static_cast<Form>(record >> 48 & 0xff); }
+    std::size_t size() const noexcept { return record & 0xffffffff; }
+    std::size_t carried() const noexcept { return record >> 32 & 0xffff; }
+  };
+
+  template <class Fill>
+  Put append(std::uint64_t record, std::size_t body, std::uint64_t weight, Fill fill);
+  std::byte* make_room(Place& tail, std::size_t need);
+  bool has_room(Place tail, Place head, std::uint64_t got_bytes) const noexcept;
+  bool has_room_now(Place tail) noexcept;
+  bool find_next(Next& next);
+  void commit_take(const Next& next, std::uint64_t weight) noexcept;
+  void tell_readers() noexcept;
+  void tell_writers() noexcept;
+  bool has_room_outside() const noexcept;
+  void recycle(Offset segment) noexcept;
+
+  // Read by all, seldom written.
+  alignas(128) std::uint64_t max_bytes_;
+  std::uint32_t max_items_;
+  std::atomic<std::uint32_t> flags_{0};
+  sync::EventWord readable_, watch_, writable_;
+  std::atomic<Offset> first_{0};  // where reading begins
+  std::atomic<Offset> spare_{0};  // a free segment, or 0
+  // Producers'.
+  alignas(128) sync::Mutex put_lock_;
+  std::uint64_t seen_head_ = 0, seen_got_bytes_ = 0;  // consumers' words when last looked at
+  std::atomic<std::uint64_t> put_bytes_[2] = {};
+  alignas(128) std::atomic<std::uint64_t> tail_{0};
+  // Consumers'.
+  alignas(128) sync::Mutex take_lock_;
+  std::uint64_t seen_tail_ = 0;
+  std::atomic<std::uint64_t> got_bytes_[2] = {};
+  alignas(128) std::atomic<std::uint64_t> head_{0};
+};
+static_assert(sizeof(Stream) == 640 && std::atomic<std::uint64_t>::is_always_lock_free);
+
+// ---- the way of a small message ------------------------------------------------------------------------------------
+
+inline bool Stream::has_room(Place tail, Place head, std::uint64_t got_bytes) const noexcept {
+  if (((tail.count() - head.count()) & Place::kCountMask) >= max_items_) return false;
+  return max_bytes_ == 0 || put_bytes_[tail.count() % 2].load(std::memory_order_relaxed) - got_bytes < max_bytes_;
+}
+
+inline bool Stream::has_room_now(Place tail) noexcept {
+  if (has_room(tail, {seen_head_}, seen_got_bytes_)) [[likely]] return true;
+  seen_head_ = head_.load(std::memory_order_acquire);
+  seen_got_bytes_ = got_bytes_[Place{seen_head_}.count() % 2].load(std::memory_order_relaxed);
+  return has_room(tail, {seen_head_}, seen_got_bytes_);
+}
+
+inline void Stream::tell_readers() noexcept {
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // one for both words
+  if (readable_.word().load(std::memory_order_relaxed) & 1) [[unlikely]] readable_.notify_one();
+  if (watch_.word().load(std::memory_order_relaxed) & 1) [[unlikely]] watch_.notify_all();
+}
+
+template <class Fill>
+Put Stream::append(std::uint64_t record, std::size_t body, std::uint64_t weight, Fill fill) {
+  {
+    Hold hold(put_lock_);
+    if (is_shut_down()) [[unlikely]] return Put::shut_down;
+    Place tail{tail_.load(std::memory_order_relaxed)};
+    if (!has_room_now(tail)) [[unlikely]] return Put::full;
+    std::byte* place = make_room(tail, kRecordHead + body);
+    std::memcpy(place, &record, sizeof record);
+    fill(place + kRecordHead);
+    std::uint32_t count = tail.count();
+    if (max_bytes_ != 0) {
+      std::uint64_t bytes = put_bytes_[count % 2].load(std::memory_order_relaxed) + weight;
+      put_bytes_[(count + 1) % 2].store(bytes, std::memory_order_relaxed);
+    }
+    Place after = make_place(tail.segment(), tail.position() + kRecordHead + body, count + 1);
+    tail_.store(after.raw, std::memory_order_release);  // the commit point
+  }
+  tell_readers();
+  return Put::done;
+}
+
+inline void Stream::tell_writers() noexcept {
+  if (max_items_ == Place::kCountMask && max_bytes_ == 0) return;
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (!(writable_.word().load(std::memory_order_relaxed) & 1)) [[likely]] return;
+  // Not for each message that leaves a full stream, but when half of it is free: sleepers look by themselves after one slice.
+  Place tail{tail_.load(std::memory_order_acquire)}, head{head_.load(std::memory_order_relaxed)};
+  std::uint64_t bytes = put_bytes_[tail.count() % 2].load(std::memory_order_relaxed) -
+                        got_bytes_[head.count() % 2].load(std::memory_order_relaxed);
+  if (((tail.count() - head.count()) & Place::kCountMask) > max_items_ / 2 || (max_bytes_ != 0 && bytes > max_bytes_ / 2)) return;
+  if (max_items_ == 1) writable_.notify_one();
+  else writable_.notify_all();
+}
+
+inline void Stream::commit_take(const Next& next, std::uint64_t weight) noexcept {
+  std::uint32_t count = next.head.count();
+  if (max_bytes_ != 0) {
+    std::uint64_t bytes = got_bytes_[count % 2].load(std::memory_order_relaxed) + weight;
+    got_bytes_[(count + 1) % 2].store(bytes, std::memory_order_relaxed);
+  }
+  std::size_t length = kRecordHead + round8(next.size()) + next.carried() * sizeof(Offset);
+  Place after = make_place(next.head.segment(), next.head.position() + length, count + 1);
+  head_.store(after.raw, std::memory_order_release);  // the commit point
+  if (next.left) [[unlikely]] recycle(next.left);
+}
+
+template <std::size_t bytes>
+Got Stream::try_take_flat(std::byte (&payload)[bytes]) {
+  {
+    Hold hold(take_lock_);
+    Next next;
+    if (!find_next(next)) return Got::empty;
+    if (next.record != make_record(Form::small, bytes, 0)) [[unlikely]] return Got::other;
+    std::memcpy(payload, next.payload, bytes);
+    commit_take(next, bytes);
+  }
+  tell_writers();
+  return Got::done;
+}
+
+}  // namespace mp::channel

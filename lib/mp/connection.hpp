@@ -1,0 +1,5 @@
+// Pipe, Connection, connection::wait.
+#pragma once
+
+#include "mp/channel/connection.hpp"
+#include "mp/channel/wait.hpp"

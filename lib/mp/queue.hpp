@@ -1,0 +1,4 @@
+// Queue, JoinableQueue, SimpleQueue.
+#pragma once
+
+#include "mp/channel/queue.hpp"
