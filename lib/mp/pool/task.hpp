@@ -127,7 +127,7 @@ Future<R> make_future(const Ticket& ticket) {
 
 template <class F, class... Args>
 auto submit(ProcessEngine& engine, const TaskOptions& options, const F& f, const Args&... args) {
-  using R = ResultOf<const F&, Args...>;
+  using R = ResultOf<F, Args...>;
   static const pickle::CodeRef code = pickle::code_ref(&run_task<F, Args...>);
   return engine.post(code, options, false, make_future<R>, [&](pickle::Writer& out) {
     pickle::dump_callable(out, f);
