@@ -115,6 +115,9 @@ void ProcessEngine::supervise() noexcept {
   }
   report();
   server_->shutdown();
+  // Killed like that, it may have been about to retire the last of its children.
+  for (Worker& w : workers_)
+    if (w.record) memory::retire(record_of(w.record).tag);
 }
 
 void ProcessEngine::wait_for_news(std::uint32_t seen) noexcept {
