@@ -8,11 +8,13 @@
 
 namespace mp::pickle::detail {
 
-// Converts to any object: stands for a member's initialiser.
+// Converts to any object: stands for a member's initialiser. Never run; has a body since Clang asks for one.
 struct Anything {
   constexpr explicit Anything(std::size_t) noexcept {}
   template <class U>
-  operator U() const noexcept;
+  operator U() const noexcept {
+    __builtin_unreachable();
+  }
 };
 
 template <class T>

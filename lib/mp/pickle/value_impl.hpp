@@ -240,6 +240,29 @@ V load_variant(Reader& r, std::index_sequence<i...>) {
   return loads[which](r);
 }
 
+template <class T, std::size_t... i>
+T load_array(Reader& r, std::index_sequence<i...>) {
+  using E = typename T::value_type;
+  if constexpr (std::is_default_constructible_v<E>) {
+    T result{};
+    for (auto& element : result) load_into(r, element);
+    return result;
+  } else {
+    return T{(static_cast<void>(i), load_value<E>(r))...};
+  }
+}
+
+template <class T, class... P>
+T load_aggregate(Reader& r, List<P...>) {
+  if constexpr ((std::is_array_v<P> || ...)) {
+    T result{};
+    with_members<T>(result, [&]<class...>(auto&... member) { (load_into(r, member), ...); });
+    return result;
+  } else {
+    return T{load_value<P>(r)...};
+  }
+}
+
 template <class T>
 T load_value(Reader& r) {
   constexpr Form f = kForm<T>;
@@ -268,17 +291,7 @@ T load_value(Reader& r) {
     r.read(text.data(), text.size() * sizeof(C), type_name<T>());
     return text;
   } else if constexpr (f == Form::array) {
-    return [&]<class E, std::size_t n>(const std::array<E, n>*) {
-      if constexpr (std::is_default_constructible_v<E>) {
-        T result{};
-        for (auto& element : result) load_into(r, element);
-        return result;
-      } else {
-        return [&]<std::size_t... i>(std::index_sequence<i...>) {
-          return T{(static_cast<void>(i), load_value<E>(r))...};
-        }(std::make_index_sequence<n>());
-      }
-    }(static_cast<const T*>(nullptr));
+    return load_array<T>(r, std::make_index_sequence<kExtent<T>>());
   } else if constexpr (f == Form::tuple) {
     return [&]<class... P>(List<P...>) { return T{load_value<P>(r)...}; }(Parts<T>());
   } else if constexpr (f == Form::optional) {
@@ -324,15 +337,7 @@ T load_value(Reader& r) {
   } else if constexpr (f == Form::exception) {
     return load_exception_value(r);
   } else if constexpr (f == Form::aggregate) {
-    return [&]<class... P>(List<P...>) {
-      if constexpr ((std::is_array_v<P> || ...)) {
-        T result{};
-        with_members<T>(result, [&]<class...>(auto&... member) { (load_into(r, member), ...); });
-        return result;
-      } else {
-        return T{load_value<P>(r)...};
-      }
-    }(Parts<T>());
+    return load_aggregate<T>(r, Parts<T>());
   } else if constexpr (f == Form::foreign) {
     return Foreign<T>::load(r);
   } else {
