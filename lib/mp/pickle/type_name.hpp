@@ -34,26 +34,37 @@ constexpr bool in_word(char c) noexcept {
 }
 
 // What one compiler spells like this and another like that; longer ones first.
-inline constexpr std::string_view kAliases[][2] = {
-    {"long long unsigned int", "unsigned long long"}, {"long unsigned int", "unsigned long"}, {"long long int", "long long"},
-    {"long int", "long"}, {"short unsigned int", "unsigned short"}, {"short int", "short"},
-    {"(anonymous namespace)", "?"}, {"{anonymous}", "?"}, {"__cxx11::", ""},
+struct Alias {
+  std::string_view from, to;
 };
+inline constexpr std::array<Alias, 9> kAliases{{{"long long unsigned int", "unsigned long long"},
+                                                {"long unsigned int", "unsigned long"},
+                                                {"long long int", "long long"},
+                                                {"long int", "long"},
+                                                {"short unsigned int", "unsigned short"},
+                                                {"short int", "short"},
+                                                {"(anonymous namespace)", "?"},
+                                                {"{anonymous}", "?"},
+                                                {"__cxx11::", ""}}};
+
+constexpr Alias alias_at(std::string_view text) noexcept {
+  for (const Alias& alias : kAliases)
+    if (text.starts_with(alias.from)) return alias;
+  return {};
+}
 
 // FNV-1a over the spelling, less what compilers spell differently.
 constexpr std::uint64_t hash_spelling(std::string_view text) noexcept {
   std::uint64_t hash = kSeed;
   bool number = false;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    const std::string_view* alias = nullptr;
-    if (i == 0 || !in_word(text[i - 1]))
-      for (const auto& pair : kAliases)
-        if (alias == nullptr && text.substr(i).starts_with(pair[0])) alias = pair;
-    if (alias != nullptr) {
-      for (char c : alias[1])
-        if (c != ' ') hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-      i += alias[0].size() - 1;
-      continue;
+    if (i == 0 || !in_word(text[i - 1])) {
+      if (const Alias alias = alias_at(text.substr(i)); !alias.from.empty()) {
+        for (char c : alias.to)
+          if (c != ' ') hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+        i += alias.from.size() - 1;
+        continue;
+      }
     }
     const char c = text[i];
     if (c == ' ') continue;
