@@ -25,7 +25,7 @@ using namespace detail;
 
 namespace {
 
-enum class Phase : std::uint64_t { free, starting, living, retiring };
+enum class Phase : std::uint64_t { free, starting, living, retiring, claimed };
 
 struct State {
   std::uint64_t raw;
@@ -41,8 +41,8 @@ constexpr Tag make_tag(std::size_t index, std::uint32_t generation) noexcept {
 }
 constexpr std::uint32_t generation_of(Tag tag) noexcept { return tag >> 12 & 0x7ffff; }
 
-// What the next fork's child shall be; guarded by bag_mutex, which is held across the fork.
-Tag fork_ticket = kNobody;
+// What the child of this thread's next fork shall be.
+thread_local Tag fork_ticket = kNobody;
 
 std::array<void (*)() noexcept, 16> child_hooks;
 std::size_t child_hook_count = 0;
@@ -87,13 +87,15 @@ Tag claim_entry(Tag creator, Tag parent) {
       if (now.phase() != Phase::free) continue;
       std::uint32_t generation = now.generation() + 1;
       if ((generation & 0x7ffff) == 0) generation = 1;
-      if (!move(index, now, make_state(Phase::starting, generation, creator))) continue;
+      // The last member's pid is still there: nobody shall take it for the new one's.
+      if (!move(index, now, make_state(Phase::claimed, generation, creator))) continue;
       Member& m = entry(index);
       m.pid.store(0, std::memory_order_relaxed);
       m.start_time.store(0, std::memory_order_relaxed);
       m.parent.store(parent, std::memory_order_relaxed);
       m.bag.store(0, std::memory_order_relaxed);
       m.record.store(0, std::memory_order_relaxed);
+      m.state.store(make_state(Phase::starting, generation, creator).raw, std::memory_order_release);
       std::uint64_t high = arena().high_member.load(std::memory_order_relaxed);
       while (high <= index && !arena().high_member.compare_exchange_weak(high, index + 1, std::memory_order_acq_rel)) {}
       last.store(index + 1, std::memory_order_relaxed);
@@ -104,14 +106,17 @@ Tag claim_entry(Tag creator, Tag parent) {
   throw Error("the family is full: " + std::to_string(kMaxMembers - 1) + " processes");
 }
 
-void become(Tag tag) noexcept {
+// False if the entry was given up meanwhile: its creator died before anybody knew that we exist.
+bool become(Tag tag) noexcept {
+  State now = state_of(index_of(tag));
+  if (now.phase() != Phase::starting || now.generation() != generation_of(tag)) return false;
   os::Life life = os::this_life();
   Member& m = member(tag);
   m.start_time.store(life.start_time, std::memory_order_relaxed);
   m.pid.store(life.pid, std::memory_order_release);
-  State now = state_of(index_of(tag));
-  m.state.store(make_state(Phase::living, now.generation(), kNobody).raw, std::memory_order_release);
+  if (!move(index_of(tag), now, make_state(Phase::living, now.generation(), kNobody))) return false;
   my_tag.store(tag, std::memory_order_release);
+  return true;
 }
 
 // ---- fork: the child of any fork(2) of a member is a member --------------------------------------------------------
@@ -140,7 +145,7 @@ void after_fork_in_child() {
     // The program's own fork(2): nobody has enlisted this child, so it does it by itself, as its parent's copy.
     try {
       ticket = claim_entry(parent, parent);
-      become(ticket);
+      if (!become(ticket)) throw Error("its parent died");
       std::lock_guard guard(bag_mutex);
       copy_bag_for(ticket);
     } catch (const std::exception&) {
@@ -148,8 +153,8 @@ void after_fork_in_child() {
       my_tag.store(kNobody, std::memory_order_release);
       return;
     }
-  } else {
-    become(ticket);
+  } else if (!become(ticket)) {
+    ::_exit(255);
   }
   adopt_bag();
   for (std::size_t i = 0; i < child_hook_count; ++i) child_hooks[i]();
@@ -171,7 +176,7 @@ void join_locked(int fd, Tag tag) {
   State now = state_of(index);
   if (now.phase() != Phase::starting || now.generation() != generation_of(tag)) throw Error("no such member was enlisted");
   install_fork_handlers();
-  become(tag);
+  if (!become(tag)) throw Error("no such member was enlisted");
   adopt_bag();
   started.store(true, std::memory_order_release);
 }
@@ -201,6 +206,13 @@ int arena_fd() {
   return arena_descriptor;
 }
 
+Tag detail::become_somebody() {
+  start();
+  Tag tag = my_tag.load(std::memory_order_acquire);
+  if (tag == kNobody) throw Error("this process found no place in its family's table when it was forked: it cannot use shared objects");
+  return tag;
+}
+
 Member& member(Tag tag) noexcept { return entry(index_of(tag)); }
 
 bool alive(Tag tag) noexcept {
@@ -210,6 +222,7 @@ bool alive(Tag tag) noexcept {
     State now = state_of(index);
     if (now.generation() != generation_of(tag)) return false;
     switch (now.phase()) {
+      case Phase::claimed: return now.by() == kNobody || alive(now.by());
       case Phase::starting:
         // Between fork and its first step the creator knows its pid; before the fork only the creator's life counts.
         if (pid_t pid = entry(index).pid.load(std::memory_order_acquire)) {
@@ -252,17 +265,18 @@ void dismiss(Tag tag) noexcept {
 }
 
 pid_t fork_as(Tag child) noexcept {
-  bag_mutex.lock();
   fork_ticket = child;
-  bag_mutex.unlock();
   pid_t pid = os::call(os::Call::fork, [] { return ::fork(); });
   if (pid == 0) return 0;
   int saved = errno;
-  bag_mutex.lock();
   fork_ticket = kNobody;
-  bag_mutex.unlock();
   if (pid < 0) dismiss(child);
-  if (pid > 0) member(child).pid.store(pid, std::memory_order_release);  // it may die before it says so itself
+  if (pid > 0) {
+    // It may die before it says so itself.
+    std::int32_t unknown = 0;
+    if (state_of(index_of(child)).generation() == generation_of(child))
+      member(child).pid.compare_exchange_strong(unknown, pid, std::memory_order_release, std::memory_order_relaxed);
+  }
   errno = saved;
   return pid;
 }

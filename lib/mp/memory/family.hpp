@@ -1,8 +1,8 @@
 // The family: a process and all its descendants, as far as they were made through this library or by fork(2). Its table
 // of members is how anything shared names its owner: a tag, index and generation, whose life is asked of the kernel.
 //
-// A member's entry goes Free -> Starting (claimed by its creator) -> Living (by itself) -> Retiring (by whoever found it
-// dead) -> Free. Each step is one compare-exchange of `state`; a claim carries the tag of who made it, so a death in
+// A member's entry goes Free -> Claimed -> Starting (by its creator) -> Living (by itself) -> Retiring (by whoever found
+// it dead) -> Free. Each step is one compare-exchange of `state`; a claim carries the tag of who made it, so a death in
 // between is found and finished by the next.
 //
 // *Thread and process safety*: all functions, from any thread of any process of the family.
@@ -23,7 +23,7 @@ namespace mp::memory {
 inline constexpr std::size_t kMaxMembers = 4096;
 
 struct alignas(128) Member {
-  // bits 0-7 phase, bits 8-31 generation, bits 32-62 tag of the creator (Starting) or of the sweeper (Retiring)
+  // bits 0-7 phase, bits 8-31 generation, bits 32-62 tag of the creator (Claimed, Starting) or of the sweeper (Retiring)
   std::atomic<std::uint64_t> state;
   std::atomic<std::int32_t> pid;
   std::atomic<std::uint64_t> start_time;
@@ -35,16 +35,13 @@ struct alignas(128) Member {
 namespace detail {
 // This process. Written when it becomes a member, also in a fork child before anything else runs there.
 inline std::atomic<Tag> my_tag{kNobody};
+Tag become_somebody();
 }  // namespace detail
 
-// The calling process. Starts the family if need be.
+// The calling process. Starts the family if need be. Throws Error in the child of a plain fork(2) that found the table full.
 inline Tag self() {
   Tag tag = detail::my_tag.load(std::memory_order_acquire);
-  if (tag == kNobody) [[unlikely]] {
-    start();
-    tag = detail::my_tag.load(std::memory_order_acquire);
-  }
-  return tag;
+  return tag != kNobody ? tag : detail::become_somebody();
 }
 
 inline std::size_t index_of(Tag tag) noexcept { return tag & (kMaxMembers - 1); }

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "mp/errors.hpp"
 #include "mp/memory/family.hpp"
 #include "mp/memory/layout.hpp"
 
@@ -101,6 +102,8 @@ Offset create_raw(Kind kind, std::uint64_t type, std::size_t size, std::size_t a
   new (&header_of(object)) Header{{1}, kind, type};
   return object;
 }
+
+void Ref::refuse_empty() { throw ValueError("this handle names no shared object: it has been moved from"); }
 
 void Ref::hold(Offset object) {
   std::lock_guard guard(detail::bag_mutex);

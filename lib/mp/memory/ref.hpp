@@ -84,8 +84,10 @@ class Ref {
 
   Offset offset() const noexcept { return object_; }
   explicit operator bool() const noexcept { return object_ != 0; }
+  // The object. Throws ValueError if there is none: the handle was moved from.
   template <class T>
-  T& as() const noexcept {
+  T& as() const {
+    if (object_ == 0) [[unlikely]] refuse_empty();
     return *at<T>(object_);
   }
   friend bool operator==(const Ref&, const Ref&) noexcept = default;
@@ -93,6 +95,7 @@ class Ref {
  private:
   template <class T, class... Args>
   friend Ref create(Kind kind, std::uint64_t type, std::size_t extra, Args&&... args);
+  [[noreturn]] static void refuse_empty();
   static void hold(Offset object);
   static void drop(Offset object) noexcept;
   static Ref first(Offset object);  // takes over the count that create() began with

@@ -9,27 +9,47 @@ namespace {
 
 using memory::Kind;
 
-// `thread` and `levels` are written by the owner alone, and mean something only while the word names it.
+// Invariants:
+//  1. `word` alone says who may be inside; acquiring and releasing are its commit points.
+//  2. `holder` names process and thread (bits 0-31 the thread's number, bits 32-63 the tag) from just after acquiring until just
+//     before releasing. It is compared as a whole: what a dead owner left in it is nobody's.
+//  3. `levels` is written by the holder alone and means something only while there is one.
 struct RLockState {
   sync::LockWord word;
-  std::atomic<std::uint32_t> thread{0};
   std::uint32_t levels = 0;
+  std::atomic<std::uint64_t> holder{0};
 
-  bool mine(memory::Tag me) const noexcept {
-    return word.owner() == me && thread.load(std::memory_order_relaxed) == sync::this_thread();
+  static std::uint64_t caller() noexcept { return std::uint64_t{memory::self()} << 32 | sync::this_thread(); }
+  bool mine() const noexcept { return holder.load(std::memory_order_relaxed) == caller(); }
+  void enter(unsigned depth) noexcept {
+    levels = depth;
+    holder.store(caller(), std::memory_order_relaxed);
+  }
+  void leave() noexcept {
+    holder.store(0, std::memory_order_relaxed);
+    word.release();
+  }
+  void check_mine() const {
+    if (!mine()) throw ValueError("an RLock is released by the thread that holds it, and by no other");
   }
 };
-static_assert(sizeof(RLockState) == 12);
+static_assert(sizeof(RLockState) == 16 && std::atomic<std::uint64_t>::is_always_lock_free);
 
 // True, false or OwnerDied.
-bool take(sync::LockWord& word, memory::Tag me, bool block, Timeout timeout, const char* what) {
-  if (word.try_acquire(me)) return true;
-  if (!block) return false;
-  switch (word.acquire(me, os::Deadline(timeout))) {
-    case sync::Acquired::yes: return true;
-    case sync::Acquired::timed_out: return false;
-    default: sync::throw_owner_died(what, word.owner());
+bool take(sync::LockWord& word, bool block, Timeout timeout, const char* what) {
+  memory::Tag me = memory::self();
+  if (word.try_acquire(me)) [[likely]] return true;
+  memory::Tag owner = word.owner();
+  if (block) {
+    switch (word.acquire(me, os::Deadline(timeout))) {
+      case sync::Acquired::yes: return true;
+      case sync::Acquired::timed_out: return false;
+      case sync::Acquired::owner_died: owner = word.owner(); break;
+    }
+  } else if (!word.owner_is_gone()) {
+    return false;
   }
+  sync::throw_owner_died(what, owner);
 }
 
 }  // namespace
@@ -37,7 +57,7 @@ bool take(sync::LockWord& word, memory::Tag me, bool block, Timeout timeout, con
 Lock::Lock() : ref_(memory::create<sync::LockWord>(Kind::lock, 0, 0)) {}
 
 bool Lock::acquire(bool block, Timeout timeout) {
-  return take(ref_.as<sync::LockWord>(), memory::self(), block, timeout, "Lock");
+  return take(ref_.as<sync::LockWord>(), block, timeout, "Lock");
 }
 
 void Lock::release() {
@@ -45,6 +65,7 @@ void Lock::release() {
 }
 
 bool Lock::locked() const noexcept { return ref_.as<sync::LockWord>().owner() != memory::kNobody; }
+bool Lock::owned() const noexcept { return ref_.as<sync::LockWord>().owner() == memory::self(); }
 
 bool Lock::recover_with(const std::function<void()>& repair) {
   auto& word = ref_.as<sync::LockWord>();
@@ -64,34 +85,29 @@ RLock::RLock() : ref_(memory::create<RLockState>(Kind::rlock, 0, 0)) {}
 
 bool RLock::acquire(bool block, Timeout timeout) {
   auto& state = ref_.as<RLockState>();
-  memory::Tag me = memory::self();
-  if (state.mine(me)) {
+  if (state.mine()) {
     ++state.levels;
     return true;
   }
-  if (!take(state.word, me, block, timeout, "RLock")) return false;
-  state.thread.store(sync::this_thread(), std::memory_order_relaxed);
-  state.levels = 1;
+  if (!take(state.word, block, timeout, "RLock")) return false;
+  state.enter(1);
   return true;
 }
 
 void RLock::release() {
   auto& state = ref_.as<RLockState>();
-  if (!state.mine(memory::self())) throw ValueError("an RLock is released by the thread that holds it, and by no other");
-  if (--state.levels > 0) return;
-  state.thread.store(0, std::memory_order_relaxed);
-  state.word.release();
+  state.check_mine();
+  if (--state.levels == 0) state.leave();
 }
 
 bool RLock::locked() const noexcept { return ref_.as<RLockState>().word.owner() != memory::kNobody; }
-bool RLock::owned() const noexcept { return ref_.as<RLockState>().mine(memory::self()); }
+bool RLock::owned() const noexcept { return ref_.as<RLockState>().mine(); }
 
 unsigned RLock::release_all() {
   auto& state = ref_.as<RLockState>();
-  if (!state.mine(memory::self())) throw ValueError("an RLock is released by the thread that holds it, and by no other");
+  state.check_mine();
   unsigned levels = std::exchange(state.levels, 0);
-  state.thread.store(0, std::memory_order_relaxed);
-  state.word.release();
+  state.leave();
   return levels;
 }
 
@@ -103,12 +119,11 @@ void RLock::acquire_again(unsigned levels) {
 bool RLock::recover_with(const std::function<void()>& repair) {
   auto& state = ref_.as<RLockState>();
   if (!state.word.seize(memory::self())) return false;
-  state.thread.store(sync::this_thread(), std::memory_order_relaxed);
-  state.levels = 1;
-  struct Release {
-    RLock& lock;
-    ~Release() { lock.release(); }
-  } release{*this};
+  state.enter(1);
+  struct Leave {
+    RLockState& state;
+    ~Leave() { state.leave(); }
+  } leave{state};
   repair();
   return true;
 }

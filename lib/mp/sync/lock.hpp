@@ -41,14 +41,16 @@ class LockNames {
   bool try_lock_until(std::chrono::time_point<Clock, Duration> t) {
     return self().acquire(true, t - Clock::now());
   }
-  // After its owner's death: makes the lock usable (free) again. False if there was nothing to recover. With `repair`,
-  // that runs first, the lock held.
+  // After its owner's death: makes the lock usable (free) again. False if there was nothing to recover: it is free, or
+  // somebody who lives holds it, another who recovers it, say. With `repair`, that runs first, the lock held; what it
+  // throws comes out, the lock then free.
   bool recover() { return self().recover_with([] {}); }
   template <class F>
     requires std::is_invocable_v<F&>
   bool recover(F&& repair) {
     return self().recover_with(std::ref(repair));
   }
+  friend bool operator==(const LockNames&, const LockNames&) noexcept = default;
 
  private:
   Derived& self() noexcept { return static_cast<Derived&>(*this); }
@@ -60,11 +62,13 @@ class Lock : public sync::LockNames<Lock> {
  public:
   Lock();  // a new lock, free. Throws SharedMemoryFull.
 
-  // Blocks until the lock is held, at most `timeout`; false if it is not. block = false: only looks. Throws OwnerDied.
+  // Blocks until the lock is held, at most `timeout`; false if it is not. block = false: only looks. Throws OwnerDied,
+  // where it does not block the kernel is asked once in 20 ms.
   bool acquire(bool block = true, Timeout timeout = {});
   // Frees the lock, whoever holds it. Throws ValueError if it is free.
   void release();
   bool locked() const noexcept;
+  bool owned() const noexcept;  // by the calling process
 
   void mp_pickle(pickle::Writer& out) const;
   static Lock mp_unpickle(pickle::Reader& in);

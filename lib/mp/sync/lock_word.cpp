@@ -10,23 +10,24 @@ namespace mp::sync {
 
 Acquired LockWord::acquire_slowly(memory::Tag me, const os::Deadline& deadline) noexcept {
   static thread_local os::Spinner spin;
-  std::uint32_t mark = 0;  // once we have slept, others may sleep still
+  std::uint32_t mark = 0;  // once we have slept, others may sleep still: keep the flag for them
   for (;;) {
     std::uint32_t now = word_.load(std::memory_order_relaxed);
     if (now == 0) {
       if (word_.compare_exchange_weak(now, me | mark, std::memory_order_acquire, std::memory_order_relaxed)) return Acquired::yes;
       continue;
     }
-    if (mark == 0 && !deadline.passed() && spin([&] { return word_.load(std::memory_order_relaxed) == 0; })) continue;
+    if (deadline.passed()) return owner_is_gone() ? Acquired::owner_died : Acquired::timed_out;
+    if (mark == 0 && spin([&] { return word_.load(std::memory_order_relaxed) == 0; })) continue;
     now = word_.load(std::memory_order_relaxed);
     if (now == 0) continue;
     if (!(now & kSleepers) && !word_.compare_exchange_weak(now, now | kSleepers, std::memory_order_relaxed)) continue;
     mark = kSleepers;
     now |= kSleepers;
-    if (os::futex_wait(word_, now, deadline.next(os::kSlice)) != os::Woken::timed_out) continue;
-    if (word_.load(std::memory_order_relaxed) != now) continue;
+    os::Woken woken = os::futex_wait(word_, now, deadline.next(os::kSlice));
+    if (woken == os::Woken::woken || woken == os::Woken::changed || word_.load(std::memory_order_relaxed) != now) continue;
+    // Also after a signal: a timer's may come more often than a slice ends.
     if (!memory::alive(now & ~kSleepers)) return Acquired::owner_died;
-    if (deadline.passed()) return Acquired::timed_out;
   }
 }
 
@@ -35,7 +36,23 @@ void LockWord::wake() noexcept { os::futex_wake(word_, 1); }
 bool LockWord::seize(memory::Tag me) noexcept {
   std::uint32_t now = word_.load(std::memory_order_relaxed);
   if (now == 0 || memory::alive(now & ~kSleepers)) return false;
-  return word_.compare_exchange_strong(now, me | kSleepers, std::memory_order_acquire, std::memory_order_relaxed);
+  // A waiter may set the flag meanwhile; the dead owner's tag can only be replaced by another who seizes.
+  while (!word_.compare_exchange_weak(now, me | kSleepers, std::memory_order_acquire, std::memory_order_relaxed)) {
+    if (now == 0 || memory::alive(now & ~kSleepers)) return false;
+  }
+  return true;
+}
+
+bool LockWord::owner_is_gone() const noexcept {
+  static thread_local const LockWord* asked_last = nullptr;
+  static thread_local std::chrono::nanoseconds asked_at{0};
+  memory::Tag who = owner();
+  if (who == memory::kNobody || who == memory::self()) return false;
+  auto now = os::monotonic_now();
+  if (asked_last == this && now - asked_at < os::kSlice) return false;
+  asked_last = this;
+  asked_at = now;
+  return !memory::alive(who) && owner() == who;
 }
 
 void throw_owner_died(const char* what, memory::Tag owner) {
@@ -44,10 +61,9 @@ void throw_owner_died(const char* what, memory::Tag owner) {
                   " died without giving it back: put right what it protects, then recover() it");
 }
 
-std::uint32_t this_thread() noexcept {
+std::uint32_t new_thread_number() noexcept {
   static std::atomic<std::uint32_t> last{0};
-  static thread_local const std::uint32_t mine = last.fetch_add(1, std::memory_order_relaxed) + 1;
-  return mine;
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
 }  // namespace mp::sync
