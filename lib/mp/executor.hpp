@@ -1,0 +1,4 @@
+// ProcessPoolExecutor, ThreadPoolExecutor; Future, wait, as_completed.
+#pragma once
+
+#include "mp/pool/executor.hpp"

@@ -1,0 +1,4 @@
+// Future, wait, as_completed.
+#pragma once
+
+#include "mp/pool/future.hpp"

@@ -1,0 +1,4 @@
+// Pool, ThreadPool, AsyncResult.
+#pragma once
+
+#include "mp/pool/pool.hpp"
