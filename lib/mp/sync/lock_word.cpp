@@ -50,9 +50,10 @@ bool LockWord::owner_is_gone() const noexcept {
   if (who == memory::kNobody || who == memory::self()) return false;
   auto now = os::monotonic_now();
   if (asked_last == this && now - asked_at < os::kSlice) return false;
+  if (!memory::alive(who)) return owner() == who;
   asked_last = this;
   asked_at = now;
-  return !memory::alive(who) && owner() == who;
+  return false;
 }
 
 void throw_owner_died(const char* what, memory::Tag owner) {
