@@ -79,6 +79,7 @@ class Connection {
   bool poll(Timeout timeout = std::chrono::seconds(0));
 
   // A descriptor that is readable when poll() is true, for poll(2) and epoll, until the last handle of this end in this process is closed.
+  // Take it out of an epoll set before that: a fork just begun elsewhere may keep it alive for a moment, as any descriptor.
   // A helper thread serves it (doorbell.hpp says at what cost): inside this library, connection::wait() is cheaper. Where another
   // process receives at the same end as well, it may be readable for nothing. Throws OSError.
   int fileno();

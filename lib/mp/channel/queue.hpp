@@ -15,7 +15,7 @@
 // *Thread and process safety*: everything but close() and assignment, from any threads of any processes, also through one handle.
 // *Memory ordering*: what came before a put() happens before the get() that returns its item.
 // *If a process is killed*: in put(): the item is in the queue or it is not. In get(): at most the item that it was taking is lost
-// with it. Others go on within 20 ms. Nobody learns of items that a consumer had taken (but see JoinableQueue::join).
+// with it. Others go on within 20 ms. That an item was lost with its consumer, JoinableQueue::join tells.
 #pragma once
 
 #include <chrono>
@@ -179,9 +179,11 @@ class JoinableQueue : public channel::FullQueue<T, channel::Flavour::joinable> {
   explicit JoinableQueue(int maxsize = 0) : Base(maxsize) {}
   static JoinableQueue mp_unpickle(pickle::Reader& r) { return JoinableQueue(r); }
 
-  // One item that was got is done with. Throws ValueError when called more often than there were items.
+  // One item that was got is done with. Throws ValueError when there is none.
   void task_done() const { Base::task_done(); }
-  // Waits until task_done() was called for every item ever put. False when time was up first.
+  // Waits until task_done() was called for every item ever put. False when time was up first. Throws OwnerDied, where
+  // Python's waits for ever, when a process died between get() and task_done(): one of those who wait learns it, once; the items count as
+  // done then, so call it again (or put them once more) to go on.
   bool join(Timeout timeout = {}) const { return Base::join(timeout); }
 
  private:

@@ -14,8 +14,10 @@ namespace {
 
 QueueBase::QueueBase(Flavour flavour, std::uint64_t element, int maxsize) {
   memory::start();
-  const Stream::Limits limits{.items = maxsize > 0 ? static_cast<std::uint32_t>(maxsize) : 0, .bytes = 0};
-  ref_ = memory::create<QueueState>(memory::Kind::queue, queue_type(flavour, element), 0, limits);
+  const Stream::Options options{.items = maxsize > 0 ? static_cast<std::uint32_t>(maxsize) : 0,
+                                .bytes = 0,
+                                .track_takers = flavour == Flavour::joinable};
+  ref_ = memory::create<QueueState>(memory::Kind::queue, queue_type(flavour, element), 0, options);
 }
 
 void QueueBase::throw_closed() { throw ValueError("queue is closed"); }
@@ -38,33 +40,29 @@ void QueueBase::shut_down(bool immediate) const {
   QueueState& s = state();
   s.stream.shut_down();
   if (!immediate) return;
-  const std::size_t dropped = s.stream.discard();
-  if (dropped == 0) return;
-  s.done.fetch_add(static_cast<std::uint32_t>(dropped), std::memory_order_acq_rel);
-  s.all_done.notify_all();
+  s.stream.discard();
   s.stream.wake_all();
+  s.all_done.notify_all();
 }
 
 void QueueBase::task_done() const {
   QueueState& s = state();
-  std::uint32_t done = s.done.load(std::memory_order_relaxed);
-  do {
-    if (((s.stream.put_count() - done) & Place::kCountMask) == 0) throw ValueError("task_done() called too many times");
-  } while (!s.done.compare_exchange_weak(done, done + 1, std::memory_order_acq_rel));
+  if (!s.stream.finish_one()) throw ValueError("task_done() called too many times");
   s.all_done.notify_all();
 }
 
 bool QueueBase::join(Timeout timeout) const {
   QueueState& s = state();
-  const auto finished = [&] {
-    return ((s.stream.put_count() - s.done.load(std::memory_order_acquire)) & Place::kCountMask) == 0;
-  };
-  if (finished()) return true;
+  if (s.stream.all_finished()) return true;
   for (const os::Deadline deadline(timeout);;) {
     const std::uint32_t seen = s.all_done.prepare();
-    if (finished()) return true;
+    if (s.stream.all_finished()) return true;
     if (deadline.passed()) return false;
-    s.all_done.wait(seen, deadline);
+    if (s.all_done.wait(seen, deadline) != os::Woken::timed_out || !s.stream.has_dead_taker()) continue;
+    if (const std::uint64_t lost = s.stream.finish_for_the_dead(); lost != 0) {
+      s.all_done.notify_all();
+      throw OwnerDied("a consumer died with " + std::to_string(lost) + " item(s) of the queue taken and not done; they count as done now");
+    }
   }
 }
 

@@ -25,11 +25,9 @@ constexpr std::uint64_t queue_type(Flavour flavour, std::uint64_t element) noexc
 }
 
 struct QueueState {
-  explicit QueueState(Stream::Limits limits) : stream(limits) {}
+  explicit QueueState(Stream::Options options) : stream(options) {}
   Stream stream;
-  // Items that were got and done with, modulo 2^29 as Stream::put_count(); never more than were put.
-  alignas(64) std::atomic<std::uint32_t> done{0};
-  sync::EventWord all_done;
+  alignas(64) sync::EventWord all_done;
 };
 
 class QueueBase {

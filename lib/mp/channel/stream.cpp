@@ -27,9 +27,10 @@ bool wait(sync::EventWord& word, const os::Deadline& deadline, Ready ready) noex
 
 }  // namespace
 
-Stream::Stream(Limits limits)
-    : max_bytes_(limits.bytes),
-      max_items_(limits.items == 0 || limits.items > Place::kCountMask ? Place::kCountMask : limits.items) {
+Stream::Stream(Options options)
+    : max_bytes_(options.bytes),
+      max_items_(options.items == 0 || options.items > Place::kCountMask ? Place::kCountMask : options.items),
+      track_takers_(options.track_takers) {
   // 22 bits of a Place name the segment.
   if (memory::detail::capacity > std::uint64_t{1} << 38) throw Error("the arena is larger than a stream can address");
 }
@@ -101,7 +102,8 @@ bool Stream::wait_writable(const os::Deadline& deadline, const std::atomic<std::
 // ---- consumers -----------------------------------------------------------------------------------------------------
 
 // Finds the next record, past a link if need be. False if there is none. What it says is checked against its segment.
-bool Stream::find_next(Next& next) {
+bool Stream::find_next(Next& next, const Hold& hold) {
+  if (hold.after_a_death && track_takers_) [[unlikely]] undo_half_take();
   Place head{head_.load(std::memory_order_relaxed)};
   if (head.raw == seen_tail_) {
     seen_tail_ = tail_.load(std::memory_order_acquire);
@@ -133,11 +135,12 @@ Got Stream::try_take(Parcel& parcel) {
   {
     Hold hold(take_lock_);
     Next next;
-    if (!find_next(next)) return Got::empty;
+    if (!find_next(next, hold)) return Got::empty;
     if (next.form() == Form::small) {
       const std::size_t length = round8(next.size()) + next.carried() * sizeof(Offset);
       if (length > kLargestSmall) damaged("a record is too long");
       std::memcpy(parcel.small_, next.payload, length);
+      if (track_takers_) note_taker(next.head.count());
       commit_take(next, next.size());
       parcel.payload_ = {parcel.small_, next.size()};
       parcel.carried_ = {reinterpret_cast<const Offset*>(parcel.small_ + round8(next.size())), next.carried()};
@@ -147,6 +150,7 @@ Got Stream::try_take(Parcel& parcel) {
       if (!is_blob(object)) damaged("a message that is not there");
       // Held by this process before the message is taken, so that a kill while it is being read leaks nothing.
       parcel.blob_ = memory::Ref(object);
+      if (track_takers_) note_taker(next.head.count());
       Blob& blob = parcel.blob_.as<Blob>();
       commit_take(next, blob.size);
       parcel.payload_ = {blob.payload(), blob.size};
@@ -156,6 +160,34 @@ Got Stream::try_take(Parcel& parcel) {
   if (object != 0) memory::release(object);
   tell_writers();
   return Got::done;
+}
+
+// The caller is about to take message number `count`. Throws SharedMemoryFull.
+void Stream::note_taker(std::uint32_t count) {
+  const memory::Tag me = memory::self();
+  take_intent_.store(0, std::memory_order_release);
+  taken_before_ = takers_.count_of(me);
+  take_intent_.store(me | 1ull << 31 | std::uint64_t{count} << 32, std::memory_order_release);
+  takers_.add(me);
+}
+
+void Stream::undo_half_take() noexcept {
+  const std::uint64_t intent = take_intent_.exchange(0, std::memory_order_acquire);
+  if (!(intent >> 31 & 1) || intent >> 32 != Place{head_.load(std::memory_order_relaxed)}.count()) return;
+  const auto taker = static_cast<memory::Tag>(intent & 0x7fffffff);
+  if (takers_.count_of(taker) > taken_before_) takers_.take(taker);
+}
+
+bool Stream::finish_one() noexcept {
+  Hold hold(take_lock_);
+  if (hold.after_a_death) undo_half_take();
+  return takers_.take(memory::self()) == 1 || takers_.take_any(1) == 1;
+}
+
+std::uint64_t Stream::finish_for_the_dead() noexcept {
+  Hold hold(take_lock_);
+  if (hold.after_a_death) undo_half_take();
+  return takers_.drop_dead();
 }
 
 // One segment is kept for the producers, so that a steady stream allocates nothing.
@@ -186,6 +218,7 @@ std::size_t Stream::discard() noexcept {
 
 void Stream::destroy() noexcept {
   discard();
+  takers_.free_blocks();
   Place head{head_.load(std::memory_order_acquire)};
   for (Offset segment : {head.segment() ? head.segment() : first_.load(std::memory_order_acquire),
                          spare_.load(std::memory_order_acquire)})

@@ -13,8 +13,11 @@
 //  2. Only who holds the producers' lock writes tail and beyond it; only who holds the consumers' lock writes head and
 //     frees segments behind it. Behind each record there is room for a link.
 //  3. A record owns one count of its Blob and of each object that it carries.
-//  4. The bytes put so far stand in put_bytes_[tail's count % 2], those taken in got_bytes_[head's count % 2].
-// Commit points: put = the store of tail; take = the store of head. Both words hold place and count, so there is nothing to repair.
+//  4. Where takers are tracked, each message is in the stream or in `takers_` from put to finish_one(); on the way it may be in both,
+//     which take_intent_ tells: who is taking which message, and what the ledger said before.
+//  5. The bytes put so far stand in put_bytes_[tail's count % 2], those taken in got_bytes_[head's count % 2].
+// Commit points: put = the store of tail; take = the store of head; finish = the store of the taker's entry. Tail and head hold place and
+// count in one word, so there is nothing to repair but, where takers are tracked, the entry of one who died before its take.
 //
 // *Thread and process safety*: everything, from any thread of any process of the family.
 // *Memory ordering*: what a thread did before a put is visible to who takes the message.
@@ -34,6 +37,7 @@
 #include "mp/memory/ref.hpp"
 #include "mp/os/clock.hpp"
 #include "mp/sync/event_word.hpp"
+#include "mp/sync/ledger.hpp"
 #include "mp/sync/mutex.hpp"
 
 namespace mp::channel {
@@ -70,12 +74,14 @@ enum class Got : std::uint8_t { done, empty, other };
 
 class Stream {
  public:
-  // A put waits while `items` messages, or messages of `bytes` bytes, are in flight; 0 = no limit.
-  struct Limits {
+  // A put waits while `items` messages, or messages of `bytes` bytes, are in flight; 0 = no limit. `track_takers`: remember who
+  // took how many and has not finished them.
+  struct Options {
     std::uint32_t items = 0;
     std::uint64_t bytes = 0;
+    bool track_takers = false;
   };
-  explicit Stream(Limits limits);
+  explicit Stream(Options options);
 
   // Appends a message of at most kLargestSmall bytes, carried offsets included; the stream takes over a count of each
   // object carried. Or one in a Blob, of which it takes a count itself. Throws SharedMemoryFull, and nothing has happened.
@@ -113,8 +119,14 @@ class Stream {
   // Notified whenever something comes or wake_all() is called: for those who look but do not take.
   sync::EventWord& watch() noexcept { return watch_; }
 
-  // How many messages were ever put, modulo 2^29.
-  std::uint32_t put_count() const noexcept { return Place{tail_.load(std::memory_order_acquire)}.count(); }
+  // With track_takers: one message that was taken (by this process if it has one, else by any) is finished. False if there is none.
+  bool finish_one() noexcept;
+  // Whether everything that was put has been taken and finished.
+  bool all_finished() const noexcept { return empty() && takers_.sum() == 0; }
+  // Somebody who died with messages taken and not finished: asks the kernel, 5 us a taker.
+  bool has_dead_taker() const noexcept { return takers_.dead_holder() != memory::kNobody; }
+  // Counts what the dead had taken as finished; how many that was.
+  std::uint64_t finish_for_the_dead() noexcept;
 
   // Takes and drops everything; returns how many.
   std::size_t discard() noexcept;
@@ -124,13 +136,16 @@ class Stream {
  private:
   class Hold {
    public:
-    explicit Hold(sync::Mutex& mutex) noexcept : mutex_(mutex) { mutex_.lock(); }
+    explicit Hold(sync::Mutex& mutex) noexcept : mutex_(mutex), after_a_death(mutex_.lock()) {}
     ~Hold() { mutex_.unlock(); }
     Hold(const Hold&) = delete;
     Hold& operator=(const Hold&) = delete;
 
    private:
     sync::Mutex& mutex_;
+
+   public:
+    const bool after_a_death;  // the last owner was killed inside
   };
   // The next record, as found under the consumers' lock.
   struct Next {
@@ -148,7 +163,9 @@ class Stream {
   std::byte* make_room(Place& tail, std::size_t need);
   bool has_room(Place tail, Place head, std::uint64_t got_bytes) const noexcept;
   bool has_room_now(Place tail) noexcept;
-  bool find_next(Next& next);
+  bool find_next(Next& next, const Hold& hold);
+  void note_taker(std::uint32_t count);
+  void undo_half_take() noexcept;
   void commit_take(const Next& next, std::uint64_t weight) noexcept;
   void tell_readers() noexcept;
   void tell_writers() noexcept;
@@ -158,6 +175,7 @@ class Stream {
   // Read by all, seldom written.
   alignas(128) std::uint64_t max_bytes_;
   std::uint32_t max_items_;
+  bool track_takers_;
   std::atomic<std::uint32_t> flags_{0};
   sync::EventWord readable_, watch_, writable_;
   std::atomic<Offset> first_{0};  // where reading begins
@@ -171,6 +189,9 @@ class Stream {
   alignas(128) sync::Mutex take_lock_;
   std::uint64_t seen_tail_ = 0;
   std::atomic<std::uint64_t> got_bytes_[2] = {};
+  std::atomic<std::uint64_t> take_intent_{0};  // bits 0-30 taker, 31 valid, 32-60 number of the message
+  std::uint32_t taken_before_ = 0;             // the taker's entry before
+  sync::Ledger takers_;
   alignas(128) std::atomic<std::uint64_t> head_{0};
 };
 static_assert(sizeof(Stream) == 640 && std::atomic<std::uint64_t>::is_always_lock_free);
@@ -247,9 +268,10 @@ Got Stream::try_take_flat(std::byte (&payload)[bytes]) {
   {
     Hold hold(take_lock_);
     Next next;
-    if (!find_next(next)) return Got::empty;
+    if (!find_next(next, hold)) return Got::empty;
     if (next.record != make_record(Form::small, bytes, 0)) [[unlikely]] return Got::other;
     std::memcpy(payload, next.payload, bytes);
+    if (track_takers_) note_taker(next.head.count());
     commit_take(next, bytes);
   }
   tell_writers();

@@ -1,0 +1,61 @@
+// Children for the tests of this room, which has no Process yet: forked members of the family.
+#pragma once
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <exception>
+#include <optional>
+#include <utility>
+
+#include "mp/channel/pipe_state.hpp"
+#include "mp/memory/family.hpp"
+#include "mp/memory/ref.hpp"
+
+namespace test {
+
+// A forked child that runs `body` and ends with what it returns; 99 if it throws. Killed and reaped at the latest by the destructor.
+// Connections captured by value are given to it; the parent lets go of the copies as soon as it runs.
+class Child {
+ public:
+  template <class F>
+  explicit Child(F body) {
+    std::optional<mp::memory::Recorder> recorder(std::in_place);
+    F held(body);
+    const mp::memory::Tag tag = mp::memory::enlist(mp::memory::self());
+    mp::channel::keep_in_child(tag, recorder->objects());
+    recorder.reset();
+    pid_ = mp::memory::fork_as(tag);
+    if (pid_ != 0) return;
+    int code = 99;
+    try {
+      code = held();
+    } catch (const std::exception&) {
+    }
+    ::_exit(code);
+  }
+  Child(Child&& other) noexcept : pid_(std::exchange(other.pid_, -1)) {}
+  Child& operator=(Child&&) = delete;
+  ~Child() {
+    if (pid_ > 0) {
+      kill();
+      join();
+    }
+  }
+  pid_t pid() const { return pid_; }
+  void kill() const { ::kill(pid_, SIGKILL); }
+  // The exit code, or -N for signal N.
+  int join() {
+    int status = 0;
+    while (::waitpid(pid_, &status, 0) < 0) {
+    }
+    pid_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+
+ private:
+  pid_t pid_ = -1;
+};
+
+}  // namespace test
