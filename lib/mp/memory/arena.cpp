@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <vector>
 
@@ -158,10 +159,11 @@ std::uint64_t claim_run(std::uint64_t count, Tag me) noexcept {
   }
 }
 
-// Commits what is not committed in a claimed run; false when memory is full.
-bool commit_run(std::uint64_t first, std::uint64_t count, Tag me) noexcept {
+// Commits what is not committed in a claimed run, which reads as zero then; false when memory is full.
+bool commit_run(std::uint64_t first, std::uint64_t count, Tag me, Content content) noexcept {
   for (std::uint64_t i = 0; i < count;) {
     if (read(first + i).committed()) {
+      if (content == Content::zero) std::memset(at<void>(page_offset(first + i)), 0, kPage);
       ++i;
       continue;
     }
@@ -196,12 +198,12 @@ enum class HeapLock { held, free };
 void give_back_slabs() noexcept;
 
 // A claimed and committed run; what this process can spare goes back first when memory is short.
-std::uint64_t take_pages(std::uint64_t count, std::size_t asked, HeapLock heap) {
+std::uint64_t take_pages(std::uint64_t count, std::size_t asked, HeapLock heap, Content content) {
   Tag me = self();
   for (int tries = 0; tries < 2; ++tries) {
     std::uint64_t first = claim_run(count, me);
     if (first != kNone) {
-      if (commit_run(first, count, me)) return first;
+      if (commit_run(first, count, me, content)) return first;
       abandon(first, count);
     }
     if (tries == 0) {
@@ -217,16 +219,18 @@ std::uint64_t take_pages(std::uint64_t count, std::size_t asked, HeapLock heap) 
 // Runs of this size and more go back to the kernel when freed; smaller ones stay committed for the next taker.
 constexpr std::uint64_t kKeptPages = 16;
 
-// Completes the freeing of the run at `first` (its word says freeing): by its owner, or after the owner's death.
+// Completes the freeing of the run at `first` (its word says freeing): by its owner, or after the owner's death. Pages
+// become free from the last to the first, so what is still the run's lies in front, and pages beyond may be others' already.
 void finish_freeing(std::uint64_t first, std::uint64_t count) noexcept {
-  bool keep = count < kKeptPages;
+  const bool keep = count < kKeptPages;
+  const Word tail = make_word(PageKind::tail, true, kNobody, first);
+  while (count > 1 && read(first + count - 1).raw != tail.raw) --count;
   if (!keep) {
     os::decommit(arena_descriptor, page_offset(first), count * kPage);
     arena().committed_bytes.fetch_sub(count * kPage, std::memory_order_relaxed);
   }
-  Word tail = make_word(PageKind::tail, true, kNobody, first);
   for (std::uint64_t page = first + count; --page > first;)
-    exchange(page, tail, make_word(PageKind::free, keep, kNobody, 0));
+    write(page, make_word(PageKind::free, keep, kNobody, 0));
   write(first, make_word(PageKind::free, keep, kNobody, 0));
 }
 
@@ -280,7 +284,7 @@ std::uint64_t adopt_orphan(std::size_t c, Tag me) noexcept {
 }
 
 std::uint64_t new_slab(std::size_t c) {
-  std::uint64_t page = take_pages(1, class_size(c), HeapLock::held);
+  std::uint64_t page = take_pages(1, class_size(c), HeapLock::held, Content::any);
   for (std::size_t w = 0; w < kBitmapWords; ++w) bitmap_of(page)[w].store(full_bits(c, w), std::memory_order_relaxed);
   write(page, make_word(PageKind::slab, true, self(), c));
   return page;
@@ -300,8 +304,7 @@ Offset take_block(std::size_t c, ClassHeap& heap) noexcept {
   return 0;
 }
 
-// Moves on to another slab with room: one of ours a few steps on, an orphan, or a new one. A slab found wholly free
-// while another had room is given back.
+// Moves on to another slab with room: one of ours a few steps on, an orphan, or a new one.
 void next_slab(std::size_t c, ClassHeap& heap) {
   constexpr std::size_t kLooks = 4;
   for (std::size_t look = 0; look < std::min(kLooks, heap.pages.size()); ++look) {
@@ -340,11 +343,22 @@ void give_back_slabs() noexcept {
 
 constexpr std::uint64_t kLayout = sizeof(Arena) ^ sizeof(Member) << 16 ^ kMaxMembers << 32 ^ kBitmapWords << 48 ^ kPage;
 
-void* map(std::uint64_t capacity, std::uint64_t where, int fd, int extra) noexcept {
-  return os::call(os::Call::mmap, [&] {
-    return reinterpret_cast<std::intptr_t>(::mmap(reinterpret_cast<void*>(where), capacity, PROT_READ | PROT_WRITE,
-                                                  MAP_SHARED | MAP_NORESERVE | extra, fd, 0));
-  }) == -1 ? MAP_FAILED : reinterpret_cast<void*>(where);
+// MAP_FAILED unless it is there: what knows no MAP_FIXED_NOREPLACE (kernels before 4.17, ThreadSanitizer) maps elsewhere.
+void* map_at(std::uint64_t where, std::uint64_t capacity, int fd) noexcept {
+  void* wanted = reinterpret_cast<void*>(where);
+  auto got = os::call(os::Call::mmap, [&] {
+    return reinterpret_cast<std::intptr_t>(
+        ::mmap(wanted, capacity, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd, 0));
+  });
+  if (got == -1 || reinterpret_cast<void*>(got) == wanted) return reinterpret_cast<void*>(got);
+  ::munmap(reinterpret_cast<void*>(got), capacity);
+  return MAP_FAILED;
+}
+
+void* map_anywhere(std::uint64_t capacity, int fd) noexcept {
+  return reinterpret_cast<void*>(os::call(os::Call::mmap, [&] {
+    return reinterpret_cast<std::intptr_t>(::mmap(nullptr, capacity, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0));
+  }));
 }
 
 }  // namespace
@@ -358,11 +372,8 @@ void map_new_arena() {
   for (;;) {
     // Far from heap, stack and libraries, and below them, so that a spawned process finds it free as well.
     constexpr std::uint64_t kFirst = 0x2000'0000'0000, kStep = 0x100'0000'0000;
-    for (int i = 0; i < 16 && where == MAP_FAILED; ++i) where = map(size, kFirst + kStep * i, fd.get(), MAP_FIXED_NOREPLACE);
-    if (where == MAP_FAILED) {
-      void* anywhere = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd.get(), 0);
-      where = anywhere;
-    }
+    for (int i = 0; i < 16 && where == MAP_FAILED; ++i) where = map_at(kFirst + kStep * i, size, fd.get());
+    if (where == MAP_FAILED) where = map_anywhere(size, fd.get());
     if (where != MAP_FAILED || size <= 64ull << 20) break;
     size /= 2;
   }
@@ -398,8 +409,8 @@ void map_inherited_arena(int fd) {
   std::uint64_t size = head->capacity, agreed = head->agreed_base;
   ::munmap(head, 4096);
   if (!ours) throw Error("the inherited descriptor is not the shared memory of this version of mp");
-  void* where = map(size, agreed, fd, MAP_FIXED_NOREPLACE);
-  if (where == MAP_FAILED) where = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+  void* where = map_at(agreed, size, fd);
+  if (where == MAP_FAILED) where = map_anywhere(size, fd);
   if (where == MAP_FAILED) throw OSError(errno, "mmap", "the family's shared memory");
   detail::base = static_cast<std::byte*>(where);
   detail::capacity = size;
@@ -419,26 +430,28 @@ using namespace detail;
 
 bool at_agreed_address() noexcept { return reinterpret_cast<std::uint64_t>(detail::base) == arena().agreed_base; }
 
-Offset allocate(std::size_t size, std::size_t align) {
+Offset allocate(std::size_t size, std::size_t align, Content content) {
   start();
   if (size > class_size(kClasses - 1)) {
     std::uint64_t count = size / kPage + (size % kPage != 0);
     if (count > arena().pages) throw_full(size);
-    std::uint64_t first = take_pages(count, size, HeapLock::free);
+    std::uint64_t first = take_pages(count, size, HeapLock::free, content);
     for (std::uint64_t page = first + 1; page < first + count; ++page) write(page, make_word(PageKind::tail, true, kNobody, first));
     write(first, make_word(PageKind::large, true, kNobody, count));  // the commit point
     return page_offset(first);
   }
   std::size_t c = class_for(size);
   while (class_size(c) % align != 0) {
-    if (++c == kClasses) return allocate(kPage, align);
+    if (++c == kClasses) return allocate(kPage, align, content);
   }
-  std::lock_guard guard(heap_mutex);
-  ClassHeap& heap = heaps[c];
-  for (;;) {
-    if (Offset block = take_block(c, heap)) return block;
-    next_slab(c, heap);
+  Offset block = 0;
+  {
+    std::lock_guard guard(heap_mutex);
+    ClassHeap& heap = heaps[c];
+    while ((block = take_block(c, heap)) == 0) next_slab(c, heap);
   }
+  if (content == Content::zero) std::memset(at<void>(block), 0, size);
+  return block;
 }
 
 void deallocate(Offset offset) noexcept {
@@ -450,7 +463,8 @@ void deallocate(Offset offset) noexcept {
     finish_freeing(place.page, count);
     return;
   }
-  std::size_t block = (offset - page_offset(place.page)) / class_size(place.word.argument());
+  std::size_t c = place.word.argument(), block = (offset - page_offset(place.page)) / class_size(c);
+  if (block >= blocks_in(c)) stop("freeing what is no block", offset);
   std::uint64_t bit = 1ull << block % 64;
   if (bitmap_of(place.page)[block / 64].fetch_or(bit, std::memory_order_acq_rel) & bit) stop("freed twice", offset);
 }

@@ -56,10 +56,15 @@ inline Offset offset_of(const void* p) noexcept { return static_cast<Offset>(sta
 // everywhere. True but where a spawned process found that address taken.
 bool at_agreed_address() noexcept;
 
-// A block of at least `size` bytes, aligned to `align` (a power of two, at most 65536), not zeroed. Blocks up to 32 KiB
+enum class Content : std::uint8_t {
+  any,
+  zero,  // costs nothing for pages that come straight from the kernel
+};
+
+// A block of at least `size` bytes, aligned to `align` (a power of two, at most 65536). Blocks up to 32 KiB
 // cost some 20 ns; larger ones a system call. Throws SharedMemoryFull. The block belongs to nobody: a process killed
 // before it has recorded the offset anywhere leaks it.
-Offset allocate(std::size_t size, std::size_t align = 16);
+Offset allocate(std::size_t size, std::size_t align = 16, Content content = Content::any);
 
 // Frees the block that `offset` lies in (anywhere in it), from any process. Runs of 1 MiB and more go back to the kernel
 // at once. Stops the program loudly on an offset that names no block.

@@ -41,8 +41,16 @@ constexpr Tag make_tag(std::size_t index, std::uint32_t generation) noexcept {
 }
 constexpr std::uint32_t generation_of(Tag tag) noexcept { return tag >> 12 & 0x7ffff; }
 
-// What the child of this thread's next fork shall be.
+// What the child of the fork under way in this thread shall be, and whether fork_as() is who makes it (and holds bag_mutex).
 thread_local Tag fork_ticket = kNobody;
+thread_local bool forking_as = false;
+thread_local int errno_before_fork = 0;
+
+// The entry of a child of a plain fork(2) that seems to have failed; guarded by bag_mutex.
+Tag unborn = kNobody;
+
+// How long an entry whose maker has died waits for its process, which may be just about to speak (a daemon's fork).
+constexpr std::chrono::seconds kBirth{5};
 
 std::array<void (*)() noexcept, 16> child_hooks;
 std::size_t child_hook_count = 0;
@@ -91,7 +99,7 @@ Tag claim_entry(Tag creator, Tag parent) {
       if (!move(index, now, make_state(Phase::claimed, generation, creator))) continue;
       Member& m = entry(index);
       m.pid.store(0, std::memory_order_relaxed);
-      m.start_time.store(0, std::memory_order_relaxed);
+      m.start_time.store(static_cast<std::uint64_t>(os::monotonic_now().count()), std::memory_order_relaxed);
       m.parent.store(parent, std::memory_order_relaxed);
       m.bag.store(0, std::memory_order_relaxed);
       m.record.store(0, std::memory_order_relaxed);
@@ -121,40 +129,63 @@ bool become(Tag tag) noexcept {
 
 // ---- fork: the child of any fork(2) of a member is a member --------------------------------------------------------
 
+// Entry and references of a child are made before the fork, with bag_mutex held until it is over: what the parent lets go
+// of right afterwards, the child holds already.
+
+// The entry for a child of the program's own fork(2), which nobody has enlisted; kNobody when table or memory is full.
+Tag prepare_plain_child() noexcept {
+  Tag me = my_tag.load(std::memory_order_relaxed);
+  if (me == kNobody) return kNobody;
+  if (Tag last = std::exchange(unborn, kNobody)) dismiss(last);  // does nothing if there is a process after all
+  Tag ticket = kNobody;
+  try {
+    ticket = claim_entry(me, me);
+    copy_bag_for(ticket);
+    return ticket;
+  } catch (const std::exception&) {
+    if (ticket != kNobody) dismiss(ticket);
+    return kNobody;
+  }
+}
+
 void before_fork() {
-  bag_mutex.lock();
-  if (fork_ticket != kNobody) copy_bag_for(fork_ticket);
+  if (!forking_as) {
+    bag_mutex.lock();
+    fork_ticket = prepare_plain_child();
+  }
   heap_mutex.lock();
+  errno_before_fork = std::exchange(errno, 0);
 }
 
 void after_fork_in_parent() {
+  // These handlers are not told whether fork(2) failed, but then errno is set.
+  int error = errno ? errno : errno_before_fork;
   heap_mutex.unlock();
-  bag_mutex.unlock();
+  if (!forking_as) {
+    if (errno != 0) unborn = fork_ticket;
+    fork_ticket = kNobody;
+    bag_mutex.unlock();
+  }
+  errno = error;
 }
 
 void after_fork_in_child() {
-  Tag parent = my_tag.load(std::memory_order_relaxed);
   Tag ticket = std::exchange(fork_ticket, kNobody);
+  bool was_enlisted = std::exchange(forking_as, false);
+  errno = errno_before_fork;
+  unborn = kNobody;
   forget_slabs();
   heap_mutex.unlock();
   bag_mutex.unlock();
   os::tether_after_fork();
   os::close_private_fds();
   os::threads_after_fork();
-  if (ticket == kNobody) {
-    // The program's own fork(2): nobody has enlisted this child, so it does it by itself, as its parent's copy.
-    try {
-      ticket = claim_entry(parent, parent);
-      if (!become(ticket)) throw Error("its parent died");
-      std::lock_guard guard(bag_mutex);
-      copy_bag_for(ticket);
-    } catch (const std::exception&) {
-      // Without an entry it can own nothing: it goes on, as a copy that must not use shared objects.
-      my_tag.store(kNobody, std::memory_order_release);
-      return;
-    }
-  } else if (!become(ticket)) {
-    ::_exit(255);
+  if (ticket == kNobody || !become(ticket)) {
+    if (was_enlisted) ::_exit(255);
+    // Without an entry it can own nothing: it goes on, as a copy that must not use shared objects (self() throws).
+    my_tag.store(kNobody, std::memory_order_release);
+    disown_bag();
+    return;
   }
   adopt_bag();
   for (std::size_t i = 0; i < child_hook_count; ++i) child_hooks[i]();
@@ -230,7 +261,8 @@ bool alive(Tag tag) noexcept {
           if (state_of(index).raw == now.raw) return false;
           continue;
         }
-        return now.by() == kNobody || alive(now.by());
+        return now.by() == kNobody || alive(now.by()) ||
+               os::monotonic_now() < std::chrono::nanoseconds(entry(index).start_time.load(std::memory_order_relaxed)) + kBirth;
       case Phase::living: {
         Member& m = entry(index);
         os::Life life{m.pid.load(std::memory_order_acquire), m.start_time.load(std::memory_order_relaxed)};
@@ -265,11 +297,23 @@ void dismiss(Tag tag) noexcept {
 }
 
 pid_t fork_as(Tag child) noexcept {
+  bag_mutex.lock();
+  try {
+    copy_bag_for(child);
+  } catch (const std::exception&) {
+    bag_mutex.unlock();
+    dismiss(child);
+    errno = ENOMEM;
+    return -1;
+  }
   fork_ticket = child;
+  forking_as = true;
   pid_t pid = os::call(os::Call::fork, [] { return ::fork(); });
   if (pid == 0) return 0;
   int saved = errno;
+  forking_as = false;
   fork_ticket = kNobody;
+  bag_mutex.unlock();
   if (pid < 0) dismiss(child);
   if (pid > 0) {
     // It may die before it says so itself.

@@ -26,7 +26,7 @@ struct alignas(128) Member {
   // bits 0-7 phase, bits 8-31 generation, bits 32-62 tag of the creator (Claimed, Starting) or of the sweeper (Retiring)
   std::atomic<std::uint64_t> state;
   std::atomic<std::int32_t> pid;
-  std::atomic<std::uint64_t> start_time;
+  std::atomic<std::uint64_t> start_time;  // as in os::Life; until it lives: when it was claimed, CLOCK_MONOTONIC in ns
   std::atomic<Tag> parent;
   std::atomic<Offset> bag;     // references it holds (ref.cpp)
   std::atomic<Offset> record;  // of the process room: set by enlist's caller, owned by the member, released by retire()
@@ -61,7 +61,8 @@ Tag enlist(Tag parent);
 void dismiss(Tag tag) noexcept;
 
 // fork(2), the child being member `child` (enlisted) with a reference to everything that the caller holds.
-// 0 in the child, its pid in the parent, -1 with errno when fork failed (the entry is dismissed).
+// 0 in the child, its pid in the parent, -1 with errno when fork failed (the entry is dismissed; ENOMEM also when shared
+// memory is full).
 pid_t fork_as(Tag child) noexcept;
 
 // In a process that was executed afresh: maps the family's arena from `fd` and becomes member `tag`.

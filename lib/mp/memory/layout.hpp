@@ -44,9 +44,11 @@ inline std::mutex bag_mutex;
 void map_new_arena();
 void map_inherited_arena(int fd);
 
-// ref.cpp: the bag of `child`, holding what this process holds; caller holds bag_mutex. Then, in the child.
+// ref.cpp: the bag of `child`, holding what this process holds; caller holds bag_mutex. Then, in the child: makes it its
+// own; or forgets all references, which were the parent's.
 void copy_bag_for(Tag child);
 void adopt_bag() noexcept;
+void disown_bag() noexcept;
 void empty_bag(Member& dead) noexcept;
 
 // After fork in the child: slabs remain the parent's.

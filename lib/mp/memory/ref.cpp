@@ -96,9 +96,9 @@ bool is_object(Offset object, Kind kind, std::uint64_t type) noexcept {
   return header.kind == kind && header.holders.load(std::memory_order_relaxed) > 0 && (type == 0 || header.type == type);
 }
 
-Offset create_raw(Kind kind, std::uint64_t type, std::size_t size, std::size_t align) {
+Offset create_raw(Kind kind, std::uint64_t type, std::size_t size, std::size_t align, Content content) {
   std::size_t front = std::max(align, sizeof(Header));
-  Offset object = allocate(front + size, front) + front;
+  Offset object = allocate(front + size, front, content) + front;
   new (&header_of(object)) Header{{1}, kind, type};
   return object;
 }
@@ -180,6 +180,11 @@ void adopt_bag() noexcept {
     }
     block = bag.next.load(std::memory_order_relaxed);
   }
+}
+
+void disown_bag() noexcept {
+  free_entries().clear();
+  holdings().clear();
 }
 
 void empty_bag(Member& dead) noexcept {

@@ -94,7 +94,7 @@ class Ref {
 
  private:
   template <class T, class... Args>
-  friend Ref create(Kind kind, std::uint64_t type, std::size_t extra, Args&&... args);
+  friend Ref create_filled(Content content, Kind kind, std::uint64_t type, std::size_t extra, Args&&... args);
   [[noreturn]] static void refuse_empty();
   static void hold(Offset object);
   static void drop(Offset object) noexcept;
@@ -104,14 +104,14 @@ class Ref {
 };
 
 // Block for an object of `size` bytes with its header filled in and one holder; payload aligned to `align`.
-Offset create_raw(Kind kind, std::uint64_t type, std::size_t size, std::size_t align);
+Offset create_raw(Kind kind, std::uint64_t type, std::size_t size, std::size_t align, Content content = Content::any);
 
-// A new T(args...) in the arena with `extra` bytes behind it. T must be usable from any address it is mapped at: no
-// pointers, no virtual functions. Throws SharedMemoryFull, or what T's constructor throws.
+// A new T(args...) in the arena with `extra` bytes behind it, of that content. T must be usable from any address it is
+// mapped at: no pointers, no virtual functions. Throws SharedMemoryFull, or what T's constructor throws.
 template <class T, class... Args>
-Ref create(Kind kind, std::uint64_t type, std::size_t extra, Args&&... args) {
+Ref create_filled(Content content, Kind kind, std::uint64_t type, std::size_t extra, Args&&... args) {
   static_assert(std::is_trivially_destructible_v<T>, "an object in the arena is destroyed by its kind's destroyer, in any process");
-  Offset object = create_raw(kind, type, sizeof(T) + extra, alignof(T));
+  Offset object = create_raw(kind, type, sizeof(T) + extra, alignof(T), content);
   if constexpr (std::is_nothrow_constructible_v<T, Args...>) {
     new (at<void>(object)) T(std::forward<Args>(args)...);
   } else {
@@ -123,6 +123,11 @@ Ref create(Kind kind, std::uint64_t type, std::size_t extra, Args&&... args) {
     }
   }
   return Ref::first(object);
+}
+
+template <class T, class... Args>
+Ref create(Kind kind, std::uint64_t type, std::size_t extra, Args&&... args) {
+  return create_filled<T>(Content::any, kind, type, extra, std::forward<Args>(args)...);
 }
 
 }  // namespace mp::memory

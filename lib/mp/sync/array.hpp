@@ -6,12 +6,17 @@
 // *If a process is killed*: what it had stored is there; see the lock for what it held.
 #pragma once
 
-#include <cstring>
+#include <algorithm>
+#include <concepts>
+#include <initializer_list>
 #include <iterator>
 #include <span>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "mp/errors.hpp"
 #include "mp/sync/value.hpp"
 
 namespace mp {
@@ -24,17 +29,20 @@ class BasicArray {
   using value_type = T;
   using iterator = T*;
 
-  // `size` elements, all bits zero. Throws SharedMemoryFull.
-  explicit BasicArray(std::size_t size, LockPolicy lock = {}) : BasicArray(Blank{}, size, std::move(lock)) {
-    std::memset(static_cast<void*>(data()), 0, size * sizeof(T));
-  }
-  // A copy of a range's elements.
+  // `size` elements, all bits zero; pages that come straight from the kernel are not touched. Throws SharedMemoryFull.
+  explicit BasicArray(std::size_t size, LockPolicy lock = {}) : BasicArray(memory::Content::zero, size, std::move(lock)) {}
+  // A copy of a range's elements (of a string literal, those before its end).
   template <class Range>
-    requires requires(const Range& r) { std::size(r); T(*std::begin(r)); } && (!std::same_as<std::decay_t<Range>, BasicArray>)
-  explicit BasicArray(const Range& from, LockPolicy lock = {}) : BasicArray(Blank{}, std::size(from), std::move(lock)) {
+    requires requires(const Range& r) { std::size(r); T(*std::begin(r)); }
+  explicit BasicArray(const Range& from, LockPolicy lock = {})
+      : BasicArray(memory::Content::any, std::size(from), std::move(lock)) {
     std::copy(std::begin(from), std::end(from), data());
   }
-  BasicArray(std::initializer_list<T> from, LockPolicy lock = {}) : BasicArray(std::span<const T>(from.begin(), from.size()), std::move(lock)) {}
+  explicit BasicArray(const char* text, LockPolicy lock = {})
+    requires std::same_as<T, char>
+      : BasicArray(std::string_view(text), std::move(lock)) {}
+  BasicArray(std::initializer_list<T> from, LockPolicy lock = {})
+      : BasicArray(std::span<const T>(from.begin(), from.size()), std::move(lock)) {}
 
   std::size_t size() const noexcept { return ref_.template as<Head>().size; }
   T* data() const noexcept { return reinterpret_cast<T*>(&ref_.template as<Head>() + 1); }
@@ -56,38 +64,47 @@ class BasicArray {
   {
     return raw().substr(0, raw().find('\0'));
   }
+  // The text, ended by a NUL unless it fills the array. Throws ValueError if it is longer.
+  void set_value(std::string_view text)
+    requires std::same_as<T, char>
+  {
+    if (text.size() > size()) throw ValueError(std::to_string(text.size()) + " characters for an array of " + std::to_string(size()));
+    std::copy(text.begin(), text.end(), data());
+    if (text.size() < size()) data()[text.size()] = 0;
+  }
   std::string_view raw() const noexcept
     requires std::same_as<T, char>
   {
     return {data(), size()};
   }
 
-  // The lock that belongs to it; throws ValueError where it has none.
-  auto& get_lock() { return lock_.get(); }
-  bool acquire(bool block = true, Timeout timeout = {}) { return lock_.acquire(block, timeout); }
-  void release() { lock_.release(); }
-  void lock() { acquire(); }
-  void unlock() { release(); }
-  bool try_lock() { return acquire(false); }
+  // The lock that belongs to it; throws ValueError where it was made with mp::no_lock. A RawArray has no such functions.
+  // clang-format off
+  auto& get_lock() requires LockPolicy::kLocks { return lock_.get(); }
+  bool acquire(bool block = true, Timeout timeout = {}) requires LockPolicy::kLocks { return lock_.acquire(block, timeout); }
+  void release() requires LockPolicy::kLocks { lock_.release(); }
+  void lock() requires LockPolicy::kLocks { acquire(); }
+  void unlock() requires LockPolicy::kLocks { release(); }
+  bool try_lock() requires LockPolicy::kLocks { return acquire(false); }
+  // clang-format on
 
   void mp_pickle(pickle::Writer& out) const {
     pickle::dump_ref(out, ref_);
     lock_.mp_pickle(out);
   }
   static BasicArray mp_unpickle(pickle::Reader& in) {
-    memory::Ref ref = pickle::load_ref(in, memory::Kind::array, pickle::fingerprint<T>());
+    memory::Ref ref = pickle::load_ref(in, memory::Kind::array, sync::kElementType<T>);
     return BasicArray(std::move(ref), LockPolicy::mp_unpickle(in));
   }
-  friend bool operator==(const BasicArray& a, const BasicArray& b) noexcept { return a.ref_ == b.ref_; }
 
  private:
-  struct Blank {};
   struct alignas(alignof(T) > 64 ? alignof(T) : 64) Head {
     explicit Head(std::size_t n) noexcept : size(n) {}
     const std::uint64_t size;
   };
-  BasicArray(Blank, std::size_t size, LockPolicy lock)
-      : ref_(memory::create<Head>(memory::Kind::array, pickle::fingerprint<T>(), bytes(size), size)), lock_(std::move(lock)) {}
+  BasicArray(memory::Content content, std::size_t size, LockPolicy lock)
+      : ref_(memory::create_filled<Head>(content, memory::Kind::array, sync::kElementType<T>, bytes(size), size)),
+        lock_(std::move(lock)) {}
   BasicArray(memory::Ref ref, LockPolicy lock) noexcept : ref_(std::move(ref)), lock_(std::move(lock)) {}
   static std::size_t bytes(std::size_t size) {
     if (size > SIZE_MAX / 2 / sizeof(T)) throw SharedMemoryFull(SIZE_MAX, 0, SIZE_MAX / 2);

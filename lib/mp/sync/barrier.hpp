@@ -18,7 +18,7 @@ namespace mp {
 
 class Barrier {
  public:
-  // `timeout` holds for every wait() that names none. Throws ValueError for no parties.
+  // `timeout` holds for every wait() that names none. Throws ValueError for no parties or more than 65535.
   explicit Barrier(unsigned parties, Timeout timeout = {});
   // `action()` is run by the last to come, before the others go on; what it throws breaks the barrier.
   template <class F>

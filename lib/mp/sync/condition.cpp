@@ -4,33 +4,49 @@
 
 #include "mp/errors.hpp"
 #include "mp/os/futex.hpp"
+#include "mp/os/spin.hpp"
 #include "mp/pickle/handle.hpp"
 #include "mp/sync/mutex.hpp"
+#include "mp/sync/patrol.hpp"
 
 namespace mp {
 namespace {
 
 using memory::Kind;
 
-enum Waiting : std::uint32_t { kFree, kWaiting, kChosen };
+enum Waiting : std::uint32_t { kFree, kAwake, kAsleep, kChosen };
 
-// One who waits. `state` is a futex word: free -> waiting and chosen -> free by the waiter, waiting -> chosen by a notifier, all
-// under the mutex.
+// One who waits. Its place's `state` is a futex word:
+//   free -> awake by the waiter, under the mutex; awake -> asleep -> awake by the waiter; awake or asleep -> chosen by a notifier, under the
+//   mutex; any -> free by the waiter as it leaves, or under the mutex when its owner is dead.
 struct Waiter {
   std::atomic<std::uint32_t> state{kFree};
   memory::Tag owner = memory::kNobody;
-  std::uint64_t turn = 0;
-};
+  std::uint64_t turn = 0;  // when it came; once chosen: the last that had come when it was
 
-// Waiters never move: some lie inside, more in a chain of blocks that only grows.
+  bool waits() const noexcept {
+    auto now = state.load(std::memory_order_relaxed);
+    return now == kAwake || now == kAsleep;
+  }
+};
+static_assert(sizeof(Waiter) == 16);
+
+// Places never move: some lie inside, more in a chain of blocks that only grows.
 struct Block {
   static constexpr std::size_t kWaiters = 15;
   std::atomic<memory::Offset> next{0};
+  std::uint64_t unused = 0;
   Waiter waiters[kWaiters];
 };
+static_assert(sizeof(Block) == 256);
 
+// Invariants, under `mutex`:
+//  1. A place is somebody's from the store of `awake` (which comes after owner and turn) to the store of `free`.
+//  2. A wake-up is in exactly one place that is `chosen` until its owner leaves; if that is dead, it is passed on to one
+//     who had come before the notification, by whoever of the waiting goes on patrol first.
 struct State {
   sync::Mutex mutex;
+  sync::Patrol patrol;
   std::uint64_t turns = 0;
   Block first;
 };
@@ -45,8 +61,9 @@ void each(State& s, F&& f) {
   }
 }
 
-// A place for the caller. Places of the dead are free again; a wake-up that one of them was given is passed on.
+// A place for the caller.
 Waiter& enter(State& s) {
+  std::lock_guard guard(s.mutex);
   Waiter* place = nullptr;
   each(s, [&](Waiter& w) {
     if (!place && w.state.load(std::memory_order_relaxed) == kFree) place = &w;
@@ -60,40 +77,60 @@ Waiter& enter(State& s) {
   }
   place->owner = memory::self();
   place->turn = ++s.turns;
-  place->state.store(kWaiting, std::memory_order_release);
+  place->state.store(kAwake, std::memory_order_release);
   return *place;
 }
 
-// Chooses the `n` that have waited longest and live. Caller holds the mutex.
-void choose(State& s, unsigned n) {
-  for (; n > 0; --n) {
-    for (;;) {
-      Waiter* oldest = nullptr;
-      each(s, [&](Waiter& w) {
-        if (w.state.load(std::memory_order_relaxed) == kWaiting && (!oldest || w.turn < oldest->turn)) oldest = &w;
-      });
-      if (!oldest) return;
-      if (oldest->owner != memory::self() && !memory::alive(oldest->owner)) {
-        oldest->state.store(kFree, std::memory_order_release);
-        continue;
-      }
-      oldest->state.store(kChosen, std::memory_order_release);
-      os::futex_wake(oldest->state, 1);
-      break;
-    }
+// False if it left meanwhile. Caller holds the mutex.
+bool give(State& s, Waiter& w) noexcept {
+  std::uint64_t came = w.turn;
+  w.turn = s.turns;
+  for (std::uint32_t now = w.state.load(std::memory_order_relaxed); now == kAwake || now == kAsleep;) {
+    if (!w.state.compare_exchange_weak(now, kChosen, std::memory_order_acq_rel, std::memory_order_relaxed)) continue;
+    if (now == kAsleep) os::futex_wake(w.state, 1);
+    return true;
+  }
+  w.turn = came;
+  return false;
+}
+
+// Wakes the `n` that have waited longest, of those that had come by `bound`. Caller holds the mutex.
+void choose(State& s, unsigned n, std::uint64_t bound) noexcept {
+  while (n > 0) {
+    Waiter* oldest = nullptr;
+    each(s, [&](Waiter& w) {
+      if (w.waits() && w.turn <= bound && (!oldest || w.turn < oldest->turn)) oldest = &w;
+    });
+    if (!oldest) return;
+    if (give(s, *oldest)) --n;
   }
 }
 
-// Wake-ups that the dead had been given go to others. Caller holds the mutex.
-void pass_on(State& s) {
-  unsigned lost = 0;
+// Frees the places of the dead and passes on the wake-ups they had been given.
+void bury(State& s) noexcept {
+  std::lock_guard guard(s.mutex);
   each(s, [&](Waiter& w) {
     std::uint32_t state = w.state.load(std::memory_order_relaxed);
-    if (state == kFree || w.owner == memory::self() || memory::alive(w.owner)) return;
-    lost += state == kChosen;
+    if (state == kFree || memory::alive(w.owner)) return;
+    std::uint64_t bound = w.turn;
     w.state.store(kFree, std::memory_order_release);
+    if (state == kChosen) choose(s, 1, bound);
   });
-  choose(s, lost);
+}
+
+// Until chosen or the deadline; leaves the place. Whether it was chosen.
+bool await(State& s, Waiter& place, const os::Deadline& deadline) noexcept {
+  static thread_local os::Spinner spin;
+  auto chosen = [&] { return place.state.load(std::memory_order_acquire) == kChosen; };
+  if (!deadline.passed() && !spin(chosen)) {
+    while (!chosen() && !deadline.passed()) {
+      std::uint32_t awake = kAwake;
+      place.state.compare_exchange_strong(awake, kAsleep, std::memory_order_acq_rel, std::memory_order_relaxed);
+      os::Woken woken = os::futex_wait(place.state, kAsleep, deadline.next(os::kSlice));
+      if ((woken == os::Woken::timed_out || woken == os::Woken::interrupted) && s.patrol.due()) bury(s);
+    }
+  }
+  return place.state.exchange(kFree, std::memory_order_acq_rel) == kChosen;
 }
 
 void destroy(void* object) noexcept {
@@ -120,7 +157,7 @@ void Condition::release() {
 
 void Condition::check_held() const {
   const RLock* rlock = std::get_if<RLock>(&lock_);
-  if (rlock ? !rlock->owned() : !std::get<Lock>(lock_).locked())
+  if (rlock ? !rlock->owned() : !std::get<Lock>(lock_).owned())
     throw ValueError("a condition is waited for and notified with its lock held");
 }
 
@@ -128,27 +165,13 @@ bool Condition::wait(Timeout timeout) {
   check_held();
   State& s = ref_.as<State>();
   os::Deadline deadline(timeout);
-  Waiter* me;
-  {
-    std::lock_guard guard(s.mutex);
-    me = &enter(s);
-  }
+  Waiter& place = enter(s);
   RLock* rlock = std::get_if<RLock>(&lock_);
   unsigned levels = 1;
   if (rlock) levels = rlock->release_all();
   else std::get<Lock>(lock_).release();
 
-  while (me->state.load(std::memory_order_acquire) == kWaiting && !deadline.passed()) {
-    if (os::futex_wait(me->state, kWaiting, deadline.next(os::kSlice)) != os::Woken::timed_out) continue;
-    std::lock_guard guard(s.mutex);
-    pass_on(s);
-  }
-  bool notified;
-  {
-    std::lock_guard guard(s.mutex);
-    notified = me->state.load(std::memory_order_relaxed) == kChosen;
-    me->state.store(kFree, std::memory_order_release);
-  }
+  bool notified = await(s, place, deadline);
   if (rlock) rlock->acquire_again(levels);
   else std::get<Lock>(lock_).acquire();
   return notified;
@@ -158,10 +181,15 @@ void Condition::notify(unsigned n) {
   check_held();
   State& s = ref_.as<State>();
   std::lock_guard guard(s.mutex);
-  choose(s, n);
+  choose(s, n, s.turns);
 }
 
-void Condition::notify_all() { notify(~0u); }
+void Condition::notify_all() {
+  check_held();
+  State& s = ref_.as<State>();
+  std::lock_guard guard(s.mutex);
+  each(s, [&](Waiter& w) { give(s, w); });
+}
 
 void Condition::mp_pickle(pickle::Writer& out) const {
   pickle::dump_ref(out, ref_);
@@ -171,8 +199,11 @@ void Condition::mp_pickle(pickle::Writer& out) const {
 
 Condition Condition::mp_unpickle(pickle::Reader& in) {
   memory::Ref ref = pickle::load_ref(in, Kind::condition);
-  if (in.get<std::uint8_t>("kind of lock") == 0) return Condition(std::move(ref), Lock::mp_unpickle(in));
-  return Condition(std::move(ref), RLock::mp_unpickle(in));
+  switch (in.get<std::uint8_t>("kind of lock")) {
+    case 0: return Condition(std::move(ref), Lock::mp_unpickle(in));
+    case 1: return Condition(std::move(ref), RLock::mp_unpickle(in));
+    default: pickle::malformed("kind of lock", "it is none of those there are");
+  }
 }
 
 }  // namespace mp

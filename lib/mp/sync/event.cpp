@@ -1,5 +1,6 @@
 #include "mp/sync/event.hpp"
 
+#include "mp/os/spin.hpp"
 #include "mp/pickle/handle.hpp"
 #include "mp/sync/event_word.hpp"
 
@@ -30,6 +31,7 @@ void Event::set() noexcept {
 void Event::clear() noexcept { ref_.as<State>().state.fetch_and(~1u, std::memory_order_acq_rel); }
 
 bool Event::wait(Timeout timeout) const {
+  static thread_local os::Spinner spin;
   State& s = ref_.as<State>();
   std::uint32_t first = s.state.load(std::memory_order_acquire);
   // Set now, or set since we came, even if cleared again.
@@ -39,6 +41,7 @@ bool Event::wait(Timeout timeout) const {
   };
   if (seen_set()) return true;
   os::Deadline deadline(timeout);
+  if (!deadline.passed() && spin(seen_set)) return true;
   for (;;) {
     std::uint32_t seen = s.changed.prepare();
     if (seen_set()) return true;

@@ -1,32 +1,33 @@
 #include "mp/sync/optional_lock.hpp"
 
+#include "mp/errors.hpp"
 #include "mp/pickle/bytes.hpp"
 
 namespace mp::sync {
-namespace {
 
-template <class V, class F>
-auto with_lock(V& lock, F&& f) {
-  if (auto* l = std::get_if<Lock>(&lock)) return f(*l);
-  if (auto* r = std::get_if<RLock>(&lock)) return f(*r);
-  throw ValueError("this shared object was made without a lock");
-}
+void OptionalLock::throw_no_lock() { throw ValueError("this shared object was made without a lock"); }
 
-}  // namespace
 
 bool OptionalLock::acquire(bool block, Timeout timeout) {
-  return with_lock(lock_, [&](auto& l) { return l.acquire(block, timeout); });
+  if (auto* lock = std::get_if<Lock>(&lock_)) return lock->acquire(block, timeout);
+  if (auto* rlock = std::get_if<RLock>(&lock_)) return rlock->acquire(block, timeout);
+  throw_no_lock();
 }
 void OptionalLock::release() {
-  with_lock(lock_, [](auto& l) { l.release(); });
+  if (auto* lock = std::get_if<Lock>(&lock_)) return lock->release();
+  if (auto* rlock = std::get_if<RLock>(&lock_)) return rlock->release();
+  throw_no_lock();
 }
-bool OptionalLock::recover() {
-  return with_lock(lock_, [](auto& l) { return l.recover(); });
+bool OptionalLock::locked() const {
+  if (auto* lock = std::get_if<Lock>(&lock_)) return lock->locked();
+  if (auto* rlock = std::get_if<RLock>(&lock_)) return rlock->locked();
+  throw_no_lock();
 }
 
 void OptionalLock::mp_pickle(pickle::Writer& out) const {
   out.put(static_cast<std::uint8_t>(lock_.index()));
-  if (!none()) with_lock(lock_, [&](auto& l) { l.mp_pickle(out); });
+  if (auto* lock = std::get_if<Lock>(&lock_)) lock->mp_pickle(out);
+  if (auto* rlock = std::get_if<RLock>(&lock_)) rlock->mp_pickle(out);
 }
 
 OptionalLock OptionalLock::mp_unpickle(pickle::Reader& in) {

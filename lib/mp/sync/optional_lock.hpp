@@ -1,9 +1,10 @@
 // The lock that comes with a Value or an Array: an RLock of its own, a given Lock or RLock, or none.
 #pragma once
 
+#include <type_traits>
+#include <utility>
 #include <variant>
 
-#include "mp/errors.hpp"
 #include "mp/sync/lock.hpp"
 
 namespace mp {
@@ -15,13 +16,14 @@ namespace sync {
 
 class OptionalLock {
  public:
+  static constexpr bool kLocks = true;
   OptionalLock() : lock_(RLock()) {}
   OptionalLock(RLock lock) noexcept : lock_(std::move(lock)) {}
   OptionalLock(Lock lock) noexcept : lock_(std::move(lock)) {}
   OptionalLock(NoLockTag) noexcept : lock_(NoLockTag()) {}
 
   OptionalLock& get() {
-    if (none()) throw ValueError("this shared object was made without a lock");
+    if (none()) throw_no_lock();
     return *this;
   }
   bool none() const noexcept { return std::holds_alternative<NoLockTag>(lock_); }
@@ -30,7 +32,18 @@ class OptionalLock {
   void lock() { acquire(); }
   void unlock() { release(); }
   bool try_lock() { return acquire(false); }
-  bool recover();  // as Lock::recover
+  // As Lock's.
+  bool locked() const;
+  bool recover() {
+    return recover([] {});
+  }
+  template <class F>
+    requires std::is_invocable_v<F&>
+  bool recover(F&& repair) {
+    if (auto* lock = std::get_if<Lock>(&lock_)) return lock->recover(repair);
+    if (auto* rlock = std::get_if<RLock>(&lock_)) return rlock->recover(repair);
+    throw_no_lock();
+  }
 
   // Held for a moment; nothing where there is no lock.
   class Guard {
@@ -53,11 +66,13 @@ class OptionalLock {
   static OptionalLock mp_unpickle(pickle::Reader& in);
 
  private:
+  [[noreturn]] static void throw_no_lock();
   std::variant<RLock, Lock, NoLockTag> lock_;
 };
 
 // No lock at all: RawValue, RawArray.
 struct NoLock {
+  static constexpr bool kLocks = false;
   struct Guard {
     ~Guard() {}
   };

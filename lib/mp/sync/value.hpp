@@ -4,6 +4,8 @@
 //   mp::Value<long> hits(0);        hits += 1;              // from any process
 //   mp::Value<Point> p({1, 2});     { std::scoped_lock guard(p); auto q = p.get(); q.x += 1; p.set(q); }
 //
+// Two handles compare as their values do.
+//
 // *Thread and process safety*: a handle names one value; any thread of any process, under every start method. get() and
 // set() are whole: atomic for what the machine stores at once, else under the value's lock (without a lock: up to you).
 // *Memory ordering*: of numbers: sequentially consistent; else the lock's.
@@ -17,14 +19,24 @@
 #include <type_traits>
 
 #include "mp/memory/ref.hpp"
-#include "mp/pickle/fingerprint.hpp"
 #include "mp/pickle/handle.hpp"
+#include "mp/pickle/type_name.hpp"
 #include "mp/sync/optional_lock.hpp"
 
 namespace mp {
 
+// What may lie in shared memory as it is.
 template <class T>
 concept Shareable = std::is_trivially_copyable_v<T> && !std::is_pointer_v<T> && !std::is_reference_v<T>;
+
+namespace sync {
+// What a handle's element type is checked by: its name and size. Not pickle::fingerprint, which asks for public members.
+template <class T>
+inline constexpr std::uint64_t kElementType = pickle::detail::mix(pickle::type_hash<T>, sizeof(T));
+}  // namespace sync
+
+template <class T>
+concept Number = std::is_arithmetic_v<T> && !std::same_as<T, bool>;
 
 template <class T, class LockPolicy>
 class BasicValue {
@@ -38,12 +50,12 @@ class BasicValue {
   using value_type = T;
 
   // A new value. Throws SharedMemoryFull.
-  BasicValue(const T& initial = T(), LockPolicy lock = {})
-      : ref_(memory::create<Cell>(memory::Kind::value, pickle::fingerprint<T>(), 0, initial)), lock_(std::move(lock)) {}
+  explicit BasicValue(const T& initial = T(), LockPolicy lock = {})
+      : ref_(memory::create<Cell>(memory::Kind::value, sync::kElementType<T>, 0, initial)), lock_(std::move(lock)) {}
 
   T get() const {
     if constexpr (kAtomic) {
-      return atomic().load();
+      return atomic().load(std::memory_order_seq_cst);
     } else {
       auto guard = lock_.guard();
       return cell();
@@ -51,7 +63,7 @@ class BasicValue {
   }
   void set(const T& to) {
     if constexpr (kAtomic) {
-      atomic().store(to);
+      atomic().store(to, std::memory_order_seq_cst);
     } else {
       auto guard = lock_.guard();
       cell() = to;
@@ -66,64 +78,55 @@ class BasicValue {
   // The value where it lies: for use under the lock.
   T& get_obj() const noexcept { return cell(); }
 
-  // Atomic read-modify-write; the operators give the new value, fetch_ the old one.
+  // Atomic read-modify-write; fetch_ gives the old value, the operators the new one. Overflow wraps around.
   T fetch_add(T n)
-    requires std::is_arithmetic_v<T>
+    requires Number<T>
   {
-    return update([n](T old) { return static_cast<T>(old + n); });
+    if constexpr (kAtomic && std::integral<T>) return atomic().fetch_add(n, std::memory_order_seq_cst);
+    else return update([n](T old) { return static_cast<T>(old + n); });
   }
-  T operator+=(T n)
-    requires std::is_arithmetic_v<T>
+  T fetch_sub(T n)
+    requires Number<T>
   {
-    return static_cast<T>(fetch_add(n) + n);
+    if constexpr (kAtomic && std::integral<T>) return atomic().fetch_sub(n, std::memory_order_seq_cst);
+    else return update([n](T old) { return static_cast<T>(old - n); });
   }
-  T operator-=(T n)
-    requires std::is_arithmetic_v<T>
-  {
-    return static_cast<T>(update([n](T old) { return static_cast<T>(old - n); }) - n);
-  }
-  T operator++()
+  T fetch_and(T n)
     requires std::integral<T>
   {
-    return *this += T(1);
+    return update([n](T old) { return static_cast<T>(old & n); });
   }
-  T operator++(int)
+  T fetch_or(T n)
     requires std::integral<T>
   {
-    return fetch_add(T(1));
+    return update([n](T old) { return static_cast<T>(old | n); });
   }
-  T operator--()
+  T fetch_xor(T n)
     requires std::integral<T>
   {
-    return *this -= T(1);
+    return update([n](T old) { return static_cast<T>(old ^ n); });
   }
-  T operator--(int)
-    requires std::integral<T>
-  {
-    return update([](T old) { return static_cast<T>(old - 1); });
+  T exchange(T to) {
+    return update([&to](const T&) { return to; });
   }
-  T operator&=(T n)
-    requires std::integral<T>
-  {
-    return static_cast<T>(update([n](T old) { return static_cast<T>(old & n); }) & n);
-  }
-  T operator|=(T n)
-    requires std::integral<T>
-  {
-    return static_cast<T>(update([n](T old) { return static_cast<T>(old | n); }) | n);
-  }
-  T operator^=(T n)
-    requires std::integral<T>
-  {
-    return static_cast<T>(update([n](T old) { return static_cast<T>(old ^ n); }) ^ n);
-  }
-  // value = f(value), atomically; the old value. f may be called more than once.
+  // clang-format off
+  T operator+=(T n) requires Number<T> { return static_cast<T>(fetch_add(n) + n); }
+  T operator-=(T n) requires Number<T> { return static_cast<T>(fetch_sub(n) - n); }
+  T operator++() requires Number<T> { return *this += T(1); }
+  T operator--() requires Number<T> { return *this -= T(1); }
+  T operator++(int) requires Number<T> { return fetch_add(T(1)); }
+  T operator--(int) requires Number<T> { return fetch_sub(T(1)); }
+  T operator&=(T n) requires std::integral<T> { return static_cast<T>(fetch_and(n) & n); }
+  T operator|=(T n) requires std::integral<T> { return static_cast<T>(fetch_or(n) | n); }
+  T operator^=(T n) requires std::integral<T> { return static_cast<T>(fetch_xor(n) ^ n); }
+  // clang-format on
+  // value = f(value), atomically (under the lock where the machine cannot); the old value. f may be called more than once.
   template <class F>
     requires std::is_invocable_r_v<T, F&, T>
   T update(F f) {
     if constexpr (kAtomic) {
       T old = atomic().load(std::memory_order_relaxed);
-      while (!atomic().compare_exchange_weak(old, f(old))) {}
+      while (!atomic().compare_exchange_weak(old, f(old), std::memory_order_seq_cst, std::memory_order_relaxed)) {}
       return old;
     } else {
       auto guard = lock_.guard();
@@ -133,23 +136,25 @@ class BasicValue {
     }
   }
 
-  // The lock that belongs to it, for longer sections; throws ValueError where it has none.
-  auto& get_lock() { return lock_.get(); }
-  bool acquire(bool block = true, Timeout timeout = {}) { return lock_.acquire(block, timeout); }
-  void release() { lock_.release(); }
-  void lock() { acquire(); }
-  void unlock() { release(); }
-  bool try_lock() { return acquire(false); }
+  // The lock that belongs to it, for longer sections; throws ValueError where it was made with mp::no_lock. A RawValue has
+  // no such functions.
+  // clang-format off
+  auto& get_lock() requires LockPolicy::kLocks { return lock_.get(); }
+  bool acquire(bool block = true, Timeout timeout = {}) requires LockPolicy::kLocks { return lock_.acquire(block, timeout); }
+  void release() requires LockPolicy::kLocks { lock_.release(); }
+  void lock() requires LockPolicy::kLocks { acquire(); }
+  void unlock() requires LockPolicy::kLocks { release(); }
+  bool try_lock() requires LockPolicy::kLocks { return acquire(false); }
+  // clang-format on
 
   void mp_pickle(pickle::Writer& out) const {
     pickle::dump_ref(out, ref_);
     lock_.mp_pickle(out);
   }
   static BasicValue mp_unpickle(pickle::Reader& in) {
-    memory::Ref ref = pickle::load_ref(in, memory::Kind::value, pickle::fingerprint<T>());
+    memory::Ref ref = pickle::load_ref(in, memory::Kind::value, sync::kElementType<T>);
     return BasicValue(std::move(ref), LockPolicy::mp_unpickle(in));
   }
-  friend bool operator==(const BasicValue& a, const BasicValue& b) noexcept { return a.ref_ == b.ref_; }
 
  private:
   struct Cell {
