@@ -15,7 +15,7 @@
 
 namespace test {
 
-// A forked child that runs `body` and ends with what it returns; 99 if it throws. Killed and reaped at the latest by the destructor.
+// A forked child that runs `body` and ends with what it returns; 99 if it throws. Killed at the latest by the destructor.
 // Connections captured by value are given to it; the parent lets go of the copies as soon as it runs.
 class Child {
  public:
@@ -23,10 +23,10 @@ class Child {
   explicit Child(F body) {
     std::optional<mp::memory::Recorder> recorder(std::in_place);
     F held(body);
-    const mp::memory::Tag tag = mp::memory::enlist(mp::memory::self());
-    mp::channel::keep_in_child(tag, recorder->objects());
+    tag_ = mp::memory::enlist(mp::memory::self());
+    mp::channel::keep_in_child(tag_, recorder->objects());
     recorder.reset();
-    pid_ = mp::memory::fork_as(tag);
+    pid_ = mp::memory::fork_as(tag_);
     if (pid_ != 0) return;
     int code = 99;
     try {
@@ -35,8 +35,12 @@ class Child {
     }
     ::_exit(code);
   }
-  Child(Child&& other) noexcept : pid_(std::exchange(other.pid_, -1)) {}
-  Child& operator=(Child&&) = delete;
+  Child(Child&& other) noexcept : tag_(other.tag_), pid_(std::exchange(other.pid_, -1)) {}
+  Child& operator=(Child&& other) noexcept {
+    std::swap(tag_, other.tag_);
+    std::swap(pid_, other.pid_);
+    return *this;
+  }
   ~Child() {
     if (pid_ > 0) {
       kill();
@@ -51,10 +55,12 @@ class Child {
     while (::waitpid(pid_, &status, 0) < 0) {
     }
     pid_ = -1;
+    mp::memory::retire(tag_);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
   }
 
  private:
+  mp::memory::Tag tag_ = mp::memory::kNobody;
   pid_t pid_ = -1;
 };
 
