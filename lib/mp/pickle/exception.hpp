@@ -22,10 +22,10 @@ namespace pickle {
 
 // What the receiver knows of where an exception came from.
 struct Origin {
-  std::string worker;  // name of the process
+  std::string worker{};  // name of the process
   pid_t pid = 0;
   std::uint64_t task = 0;
-  std::string task_name;
+  std::string task_name{};
 };
 
 // Writes an exception, with the stack at its throw (by default that of the exception that last left os::call_watched in this thread). Throws
@@ -55,7 +55,7 @@ class Remote : public E, public RemoteCarrier {
   Remote(E e, Details details) : E(std::move(e)), RemoteCarrier(std::move(details)) {}
 };
 template <class E>
-  requires std::derived_from<E, std::exception>
+  requires(std::derived_from<E, std::exception> && !std::derived_from<E, WorkerCrashed>)  // that makes its own text, with the stack
 class Remote<E> : public E, public RemoteCarrier {
  public:
   Remote(E e, Details details) : E(std::move(e)), RemoteCarrier(std::move(details)) {}

@@ -24,6 +24,7 @@ template <class T>
 T load(Reader& r) {
   require_picklable<T>();
   if constexpr (Picklable<T>) return detail::load_value<std::remove_cv_t<T>>(r);
+  else __builtin_unreachable();
 }
 
 // The same behind the type's fingerprint.
