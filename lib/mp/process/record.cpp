@@ -24,6 +24,8 @@ const bool known [[maybe_unused]] = memory::set_destroyer(memory::Kind::record, 
 // Two threads that conclude at once: the first gets the kernel's answer, the second must not guess meanwhile.
 std::mutex concluding;
 
+constexpr auto kReapersTime = std::chrono::milliseconds(50);
+
 // What is known when the kernel no longer tells.
 int own_word(const Record& record) noexcept {
   if (std::uint32_t end = record.own_end.load(std::memory_order_acquire)) return static_cast<int>(end & 0xff);
@@ -55,19 +57,24 @@ bool move_on(Record& record, Phase from, Status to) noexcept {
 }
 
 int conclude(Record& record, int pidfd) noexcept {
+  // Whoever reaps it (the program itself, init after its server's death, the kernel where SIGCHLD is ignored) may be a
+  // moment late, and only then the kernel tells.
+  os::Deadline reaped(kReapersTime);
   for (;;) {
     {
       std::lock_guard guard(concluding);
       if (status_of(record).phase() != Phase::running) return status_of(record).code();
       std::uint64_t peak = 0;
-      auto code = pidfd >= 0 ? os::exit_status(pidfd, &peak) : std::nullopt;
-      if (!code && (record.server == memory::kNobody || !memory::alive(record.server))) code = own_word(record);
+      std::optional<int> code;
+      if (pidfd >= 0) code = os::exit_status(pidfd, &peak);
+      bool last_word = pidfd < 0 || record.own_end.load(std::memory_order_acquire) || reaped.passed();
+      if (!code && last_word && (record.server == memory::kNobody || !memory::alive(record.server))) code = own_word(record);
       if (code) {
         conclude_with(record, *code, peak);
         return status_of(record).code();
       }
     }
-    os::futex_wait(record.status, make_status(Phase::running).raw, os::kSlice);
+    os::futex_wait(record.status, make_status(Phase::running).raw, std::chrono::milliseconds(1));
   }
 }
 

@@ -46,10 +46,10 @@ void waits_a_little(Offset words) {
   Words::at(words, 1) = 1;
 }
 void leaves_daemon_and_child(int method, Offset words) {
-  auto* daemon = new mp::Process({.daemon = true, .context = static_cast<mp::StartMethod>(method)}, chain, 0, method, words);
+  static auto* daemon = new mp::Process({.daemon = true, .context = static_cast<mp::StartMethod>(method)}, chain, 0, method, words);
   daemon->start();
   while (Words::at(words, 0) == 0) ::usleep(1000);
-  auto* child = new mp::Process({.context = static_cast<mp::StartMethod>(method)}, waits_a_little, words);
+  static auto* child = new mp::Process({.context = static_cast<mp::StartMethod>(method)}, waits_a_little, words);
   child->start();
 }
 void waits_then_exits(Offset words, int code) {
@@ -215,9 +215,7 @@ TEST_CASE("a crash is described by the process itself") {
     REQUIRE(mp::process::record_of(p));
     return *mp::process::record_of(p);
   };
-#if defined(__SANITIZE_ADDRESS__)
-  return;  // its handlers are left in place
-#endif
+  if (test::kAddressSanitized) return;  // its handlers are left in place
   for (auto method : mp::get_all_start_methods()) {
     CAPTURE(mp::to_string(method));
     {
