@@ -10,10 +10,9 @@
 
 namespace mp::pickle {
 
-Writer::~Writer() {
+void Writer::dispose() noexcept {
   clear();
   std::free(heap_);
-  delete shared_;
 }
 
 void Writer::clear() noexcept {
@@ -48,7 +47,7 @@ detail::SharedOut& Writer::shared() {
   return *shared_;
 }
 
-Reader::~Reader() { delete shared_; }
+void Reader::dispose() noexcept { delete shared_; }
 
 detail::SharedIn& Reader::shared() {
   if (shared_ == nullptr) shared_ = new detail::SharedIn;

@@ -38,7 +38,9 @@ class Writer {
   // Into `first` (a task's slot, say); spills to the heap, all of it, when that is full.
   explicit Writer(std::span<std::byte> first) noexcept
       : begin_(first.data()), pos_(begin_), limit_(begin_ + first.size()) {}
-  ~Writer();
+  ~Writer() {
+    if (heap_ != nullptr || shared_ != nullptr || !carried_.empty()) [[unlikely]] dispose();
+  }
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
 
@@ -105,6 +107,7 @@ class Writer {
 
  private:
   void grow(std::size_t size);
+  void dispose() noexcept;
 
   std::byte *begin_, *pos_, *limit_;
   std::byte* heap_ = nullptr;
@@ -119,7 +122,9 @@ class Writer {
 class Reader {
  public:
   explicit Reader(std::span<const std::byte> bytes) noexcept : pos_(bytes.data()), end_(pos_ + bytes.size()) {}
-  ~Reader();
+  ~Reader() {
+    if (shared_ != nullptr) [[unlikely]] dispose();
+  }
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
 
@@ -168,6 +173,7 @@ class Reader {
   detail::SharedIn& shared();
 
  private:
+  void dispose() noexcept;
   [[noreturn]] void ends_within(std::size_t size, std::string_view what) const;
 
   const std::byte *pos_, *end_;

@@ -134,10 +134,15 @@ struct TypeHash<std::array<T, n>> {
 
 }  // namespace detail
 
+namespace detail {
+template <class T>
+inline constexpr std::string_view kTypeName = spelled<T>();  // a variable, lest it be searched for at run time
+}
+
 // As this compiler spells it, for messages.
 template <class T>
-constexpr std::string_view type_name() {
-  return detail::spelled<T>();
+constexpr std::string_view type_name() noexcept {
+  return detail::kTypeName<T>;
 }
 
 template <class T>
