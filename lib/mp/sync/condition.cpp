@@ -118,8 +118,8 @@ void bury(State& s) noexcept {
   });
 }
 
-// Until chosen or the deadline; leaves the place. Whether it was chosen.
-bool await(State& s, Waiter& place, const os::Deadline& deadline) noexcept {
+// Until chosen or the deadline.
+void await(State& s, Waiter& place, const os::Deadline& deadline) noexcept {
   static thread_local os::Spinner spin;
   auto chosen = [&] { return place.state.load(std::memory_order_acquire) == kChosen; };
   if (!deadline.passed() && !spin(chosen)) {
@@ -130,8 +130,10 @@ bool await(State& s, Waiter& place, const os::Deadline& deadline) noexcept {
       if ((woken == os::Woken::timed_out || woken == os::Woken::interrupted) && s.patrol.due()) bury(s);
     }
   }
-  return place.state.exchange(kFree, std::memory_order_acq_rel) == kChosen;
 }
+
+// Whether it was chosen.
+bool leave(Waiter& place) noexcept { return place.state.exchange(kFree, std::memory_order_acq_rel) == kChosen; }
 
 void destroy(void* object) noexcept {
   State& s = *static_cast<State*>(object);
@@ -171,10 +173,16 @@ bool Condition::wait(Timeout timeout) {
   if (rlock) levels = rlock->release_all();
   else std::get<Lock>(lock_).release();
 
-  bool notified = await(s, place, deadline);
-  if (rlock) rlock->acquire_again(levels);
-  else std::get<Lock>(lock_).acquire();
-  return notified;
+  await(s, place, deadline);
+  // Left only with the lock held: who is killed before that has not used the wake-up that it was given.
+  try {
+    if (rlock) rlock->acquire_again(levels);
+    else std::get<Lock>(lock_).acquire();
+  } catch (...) {
+    leave(place);
+    throw;
+  }
+  return leave(place);
 }
 
 void Condition::notify(unsigned n) {

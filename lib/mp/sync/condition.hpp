@@ -35,7 +35,7 @@ class Condition {
     while (!predicate()) {
       if (deadline.never()) {
         wait();
-      } else if (deadline.passed() || !wait(deadline.next(std::chrono::hours(24)))) {
+      } else if (deadline.passed() || !wait(deadline.next(std::chrono::nanoseconds::max()))) {
         return predicate();
       }
     }
