@@ -126,8 +126,13 @@ class ProcessMap final : public MapSource<R> {
   }
 
   const Stored<R>* array() const noexcept override {
-    if constexpr (!std::is_void_v<R> && PlainItem<R>) return memory::at<const R>(control_->job().output);
-    else return nullptr;
+    if constexpr (!std::is_void_v<R> && PlainItem<R>) {
+      for (std::size_t i = 0; i < size(); ++i)
+        if (control_->state(i) != ItemState::value) return nullptr;
+      return memory::at<const R>(control_->job().output);
+    } else {
+      return nullptr;
+    }
   }
 
  private:
