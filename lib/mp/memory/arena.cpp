@@ -232,6 +232,8 @@ void finish_freeing(std::uint64_t first, std::uint64_t count) noexcept {
   for (std::uint64_t page = first + count; --page > first;)
     write(page, make_word(PageKind::free, keep, kNobody, 0));
   write(first, make_word(PageKind::free, keep, kNobody, 0));
+  // Used again before fresh pages: otherwise a churn of small runs would commit all that was ever in use.
+  if (first < arena().page_hint.load(std::memory_order_relaxed)) arena().page_hint.store(first, std::memory_order_relaxed);
 }
 
 [[noreturn]] void stop(const char* what, Offset offset) noexcept {
@@ -334,6 +336,7 @@ void give_back_slabs() noexcept {
         continue;
       }
       write(page, make_word(PageKind::free, true, kNobody, 0));
+      if (page < arena().page_hint.load(std::memory_order_relaxed)) arena().page_hint.store(page, std::memory_order_relaxed);
       heap.pages[i] = heap.pages.back();
       if (heap.current == heap.pages.size() - 1) heap.current = i;
       heap.pages.pop_back();

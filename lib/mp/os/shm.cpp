@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -42,6 +43,49 @@ void decommit(int fd, std::size_t begin, std::size_t size) noexcept {
   call_again(Call::fallocate, [&] {
     return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(begin), static_cast<off_t>(size));
   });
+}
+
+UniqueFd create_named_shared_memory(const std::string& name, std::size_t size) {
+  const std::string path = "/dev/shm/" + name;
+  auto fail = [](int error) {
+    errno = error;
+    return UniqueFd();
+  };
+  if (::access(path.c_str(), F_OK) == 0) return fail(EEXIST);
+  UniqueFd fd(call_again(Call::shm_open, [] { return ::open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600); }));
+  if (fd) {
+    if (int error = commit(fd.get(), 0, size)) return fail(error);
+    const std::string self = "/proc/self/fd/" + std::to_string(fd.get());
+    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) return fd;
+    if (errno == EEXIST) return fail(EEXIST);
+  }
+  // No O_TMPFILE or no /proc: the name comes first.
+  fd = UniqueFd(call_again(Call::shm_open, [&] { return ::shm_open(("/" + name).c_str(), O_CREAT | O_EXCL | O_RDWR, 0600); }));
+  if (!fd) return {};
+  if (int error = commit(fd.get(), 0, size)) {
+    unlink_named_shared_memory(name);
+    return fail(error);
+  }
+  return fd;
+}
+
+UniqueFd open_named_shared_memory(const std::string& name) {
+  return UniqueFd(call_again(Call::shm_open, [&] { return ::shm_open(("/" + name).c_str(), O_RDWR, 0600); }));
+}
+
+int unlink_named_shared_memory(const std::string& name) {
+  return call(Call::shm_unlink, [&] { return ::shm_unlink(("/" + name).c_str()); }) == 0 ? 0 : errno;
+}
+
+long long size_of(int fd) noexcept {
+  struct stat info;
+  return call(Call::fstat, [&] { return ::fstat(fd, &info); }) == 0 ? info.st_size : -1;
+}
+
+ShmSpace shared_memory_space() noexcept {
+  struct statvfs fs;
+  if (::statvfs("/dev/shm", &fs) != 0) return {0, 0};
+  return {static_cast<std::size_t>(fs.f_blocks - fs.f_bfree) * fs.f_frsize, static_cast<std::size_t>(fs.f_blocks) * fs.f_frsize};
 }
 
 }  // namespace mp::os

@@ -1,7 +1,9 @@
-// Anonymous shared memory: an object with no name left, which the kernel frees when its last user is gone.
+// Shared memory objects: without a name, freed by the kernel when the last user is gone; and named ones, which stay until
+// somebody unlinks them.
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 #include "mp/os/fd.hpp"
 
@@ -18,5 +20,24 @@ int commit(int fd, std::size_t begin, std::size_t size) noexcept;
 
 // Gives those bytes back to the kernel; they read as zero when committed again.
 void decommit(int fd, std::size_t begin, std::size_t size) noexcept;
+
+// A new POSIX shared memory object (0600) of `size` bytes, all committed and zero, under `name` (no slash in it; shm_overview(7)).
+// It gets its name when it is complete: nobody sees half of it, and a kill before that leaves nothing. Empty and errno
+// otherwise: EEXIST, ENOSPC, ENOMEM, EACCES, ENAMETOOLONG, EMFILE.
+UniqueFd create_named_shared_memory(const std::string& name, std::size_t size);
+
+// The object of that name; empty and errno otherwise: ENOENT, EACCES, EMFILE.
+UniqueFd open_named_shared_memory(const std::string& name);
+
+// Takes the name away; the object lives on in those who have mapped it. 0 or the errno.
+int unlink_named_shared_memory(const std::string& name);
+
+// Bytes of the object, -1 and errno.
+long long size_of(int fd) noexcept;
+
+struct ShmSpace {
+  std::size_t used, allowed;  // bytes of the whole file system of shared memory; 0 where unknown
+};
+ShmSpace shared_memory_space() noexcept;
 
 }  // namespace mp::os

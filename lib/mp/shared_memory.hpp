@@ -1,0 +1,4 @@
+// SharedMemory.
+#pragma once
+
+#include "mp/memory/shared_memory.hpp"
