@@ -15,11 +15,13 @@ std::uint32_t depth = 0;
 }  // namespace
 
 void make_private(int fd) noexcept {
-  if (auto i = static_cast<std::size_t>(fd); i / 64 < kWords) words[i / 64].fetch_or(1ull << i % 64, std::memory_order_relaxed);
+  if (auto i = static_cast<std::size_t>(fd); i / 64 < kWords)
+    words[i / 64].fetch_or(1ull << i % 64, std::memory_order_relaxed);
 }
 
 void make_shared(int fd) noexcept {
-  if (auto i = static_cast<std::size_t>(fd); i / 64 < kWords) words[i / 64].fetch_and(~(1ull << i % 64), std::memory_order_relaxed);
+  if (auto i = static_cast<std::size_t>(fd); i / 64 < kWords)
+    words[i / 64].fetch_and(~(1ull << i % 64), std::memory_order_relaxed);
 }
 
 void close_private_fds() noexcept {

@@ -141,7 +141,8 @@ Record* own_record() noexcept { return own.load(std::memory_order_acquire); }
 
 void settle(Record& record, Role role) {
   record.pid.store(::getpid(), std::memory_order_relaxed);
-  if (!move_on(record, Phase::requested, make_status(Phase::running)) && status_of(record).phase() != Phase::running) ::_exit(0);
+  if (!move_on(record, Phase::requested, make_status(Phase::running)) && status_of(record).phase() != Phase::running)
+    ::_exit(0);
   {
     Mine& m = mine();
     std::lock_guard guard(m.mutex);
@@ -222,7 +223,8 @@ std::string next_identity() {
   return (m.self.identity.empty() ? "" : m.self.identity + ":") + std::to_string(++m.children);
 }
 
-void fill_record(Record& record, const memory::Ref& ref, const std::string& name, const std::string& identity, bool daemon) {
+void fill_record(Record& record, const memory::Ref& ref, const std::string& name, const std::string& identity,
+                 bool daemon) {
   set_text(record.name, name);
   set_text(record.identity, identity);
   set_text(record.parent_name, self_info().name);
@@ -260,7 +262,8 @@ void warn_of_threads() noexcept {
   unsigned others = os::foreign_threads();
   if (others == 0 || warned.exchange(true, std::memory_order_relaxed)) return;
   std::fprintf(stderr,
-               "mp: process %d is being forked while %u other thread%s of the program run%s: a lock that one of them holds stays locked in "
+               "mp: process %d is being forked while %u other thread%s of the program run%s: a lock that one of them "
+               "holds stays locked in "
                "the child for ever. Start processes before threads, or use spawn or forkserver.\n",
                ::getpid(), others, others == 1 ? "" : "s", others == 1 ? "s" : "");
 }

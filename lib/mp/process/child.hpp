@@ -52,7 +52,8 @@ void rename_self(const std::string& name);
 std::string next_identity();  // "1:3" for the third child of process 1
 
 // Fills in what every record says of its parent and its place, and enlists the member. Throws Error, SharedMemoryFull.
-void fill_record(Record& record, const memory::Ref& ref, const std::string& name, const std::string& identity, bool daemon);
+void fill_record(Record& record, const memory::Ref& ref, const std::string& name, const std::string& identity,
+                 bool daemon);
 
 // Writes out what the standard streams hold, so that a copy does not write it again. With other threads about, only
 // what no other thread holds a lock on.

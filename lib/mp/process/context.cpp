@@ -59,7 +59,8 @@ void set_start_method(std::optional<StartMethod> method, bool force) {
   if (force) {
     chosen.store(wanted, std::memory_order_relaxed);
   } else if (!chosen.compare_exchange_strong(expected, wanted, std::memory_order_relaxed)) {
-    throw ValueError("the start method has already been set to " + std::string(to_string(static_cast<StartMethod>(expected))));
+    throw ValueError("the start method has already been set to " +
+                     std::string(to_string(static_cast<StartMethod>(expected))));
   }
 }
 
@@ -67,7 +68,8 @@ void set_start_method(std::string_view name, bool force) { set_start_method(meth
 
 StartMethod get_start_method() {
   int now = kUnset;
-  if (chosen.compare_exchange_strong(now, static_cast<int>(StartMethod::fork), std::memory_order_relaxed)) return StartMethod::fork;
+  if (chosen.compare_exchange_strong(now, static_cast<int>(StartMethod::fork), std::memory_order_relaxed))
+    return StartMethod::fork;
   return static_cast<StartMethod>(now);
 }
 
@@ -77,7 +79,9 @@ std::optional<StartMethod> get_start_method_if_set() noexcept {
   return static_cast<StartMethod>(now);
 }
 
-std::vector<StartMethod> get_all_start_methods() { return {StartMethod::fork, StartMethod::spawn, StartMethod::forkserver}; }
+std::vector<StartMethod> get_all_start_methods() {
+  return {StartMethod::fork, StartMethod::spawn, StartMethod::forkserver};
+}
 
 void freeze_support() {
   bool again = support_called.exchange(true, std::memory_order_relaxed);
@@ -101,10 +105,14 @@ void require_freeze_support() {
   if (support_called.load(std::memory_order_relaxed)) return;
   if (os::birth()) {
     // Such a child would run the whole program again, and start children that do the same.
-    std::fputs("mp: this process was executed as a child, but main does not begin with mp::freeze_support(); it ends here.\n", stderr);
+    std::fputs(
+        "mp: this process was executed as a child, but main does not begin with mp::freeze_support(); it ends here.\n",
+        stderr);
     ::_exit(1);
   }
-  throw Error("spawn and forkserver execute this program again: let main begin with mp::freeze_support(), which turns that copy into the child");
+  throw Error(
+      "spawn and forkserver execute this program again: let main begin with mp::freeze_support(), which turns that "
+      "copy into the child");
 }
 
 std::string executable() { return chosen_executable().empty() ? "/proc/self/exe" : chosen_executable(); }

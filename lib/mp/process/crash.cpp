@@ -124,7 +124,8 @@ void resolve(Crash& crash, std::size_t count) noexcept {
 void describe(Record& record, int signal, const siginfo_t& info, const void* context) noexcept {
   Crash& crash = record.crash;
   crash.code = info.si_code;
-  crash.address = info.si_code <= 0 ? static_cast<std::uint64_t>(info.si_pid) : reinterpret_cast<std::uint64_t>(info.si_addr);
+  crash.address =
+      info.si_code <= 0 ? static_cast<std::uint64_t>(info.si_pid) : reinterpret_cast<std::uint64_t>(info.si_addr);
   crash.thread = static_cast<std::int32_t>(::syscall(SYS_gettid));
   rusage used{};
   ::getrusage(RUSAGE_SELF, &used);
@@ -181,7 +182,8 @@ void catch_crashes(Record* record) noexcept {
   }
   for (int signal : kSignals) {
     struct sigaction present {};
-    if (::sigaction(signal, nullptr, &present) != 0 || (present.sa_flags & SA_SIGINFO) || present.sa_handler != SIG_DFL) continue;
+    if (::sigaction(signal, nullptr, &present) != 0 || (present.sa_flags & SA_SIGINFO) || present.sa_handler != SIG_DFL)
+      continue;
     struct sigaction action {};
     action.sa_sigaction = on_crash;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;

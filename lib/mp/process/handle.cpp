@@ -81,7 +81,8 @@ bool wait_for_parent(const State& state, os::Deadline deadline) {
 
 void send(State& state, int signal) noexcept {
   if (state.relation != Relation::child) {
-    if (state.relation == Relation::self || memory::alive(state.tag)) os::call(os::Call::kill, [&] { return ::kill(state.pid, signal); });
+    if (state.relation == Relation::self || memory::alive(state.tag))
+      os::call(os::Call::kill, [&] { return ::kill(state.pid, signal); });
     return;
   }
   if (has_ended(state)) return;
@@ -104,7 +105,8 @@ void end_daemon(State& state) noexcept {
 }
 
 State& own(State& state, const char* verb) {
-  if (state.holder != memory::self()) throw ValueError(std::string("can only ") + verb + " a process from the process that it belongs to");
+  if (state.holder != memory::self())
+    throw ValueError(std::string("can only ") + verb + " a process from the process that it belongs to");
   return state;
 }
 
@@ -220,7 +222,8 @@ void ProcessHandle::close() {
   if (!state_ || state_->closed.load(std::memory_order_acquire)) return;
   State& s = *state_;
   if (s.started.load(std::memory_order_acquire)) {
-    if (is_alive()) throw ValueError("cannot close a process while it is still running: first call join() or terminate()");
+    if (is_alive())
+      throw ValueError("cannot close a process while it is still running: first call join() or terminate()");
     s.sentinel = {};
   }
   s.closed.store(true, std::memory_order_release);

@@ -45,7 +45,8 @@ const bool known [[maybe_unused]] = memory::set_destroyer(memory::Kind::call, []
 
 int run_call(Offset payload) {
   if (payload == 0) return 0;
-  if (!memory::is_object(payload, memory::Kind::call)) throw UnpicklingError("what this process should call is no call");
+  if (!memory::is_object(payload, memory::Kind::call))
+    throw UnpicklingError("what this process should call is no call");
   Call& call = *memory::at<Call>(payload);
   auto run = pickle::code_as<void (*)(pickle::Reader&)>(call.run);
   pickle::Reader reader({call.message(), call.size});
@@ -71,13 +72,16 @@ memory::Ref make_call(void (*run)(pickle::Reader&), pickle::Writer& w) {
 void call_is_loaded() noexcept { drop_payload(); }
 
 void refuse_to_pickle(const std::type_info& function) {
-  throw PicklingError("a process under spawn or forkserver shares no memory with its parent, and " + readable(function) +
-                      " or one of its arguments can be neither pickled nor copied: use fork, or pass values and mp handles");
+  throw PicklingError(
+      "a process under spawn or forkserver shares no memory with its parent, and " + readable(function) +
+      " or one of its arguments can be neither pickled nor copied: use fork, or pass values and mp handles");
 }
 
 }  // namespace process
 
-Process::Process(ProcessOptions options) : ProcessHandle(std::make_shared<process::State>(process::Relation::child)), context_(options.context) {
+Process::Process(ProcessOptions options)
+    : ProcessHandle(std::make_shared<process::State>(process::Relation::child)),
+      context_(options.context) {
   state_->identity = process::next_identity();
   state_->name = options.name.empty() ? "Process-" + state_->identity : std::move(options.name);
   state_->daemon = options.daemon ? *options.daemon : process::self_info().daemon;
@@ -124,7 +128,8 @@ void Process::start() {
   process::watch_own_end();
   StartMethod method = context_.method();
   if (method != StartMethod::fork && typeid(*this) != typeid(Process))
-    throw ValueError("a class that overrides run() is not pickled, so it works under fork only: " + process::readable(typeid(*this)));
+    throw ValueError("a class that overrides run() is not pickled, so it works under fork only: " +
+                     process::readable(typeid(*this)));
   process::Launched launched = method == StartMethod::fork    ? launch_by_fork(s)
                                : method == StartMethod::spawn ? launch_by_spawn(s)
                                                               : launch_by_forkserver(s);
@@ -178,8 +183,8 @@ process::Launched Process::launch_by_spawn(process::State& s) {
 process::Launched Process::launch_by_forkserver(process::State& s) {
   process::require_freeze_support();
   memory::Ref payload = target_ ? target_->pack() : memory::Ref();
-  memory::Ref ref = process::launch_forkserver(process::run_call, payload,
-                                               {.name = s.name, .daemon = s.daemon, .tether = false, .identity = s.identity});
+  memory::Ref ref = process::launch_forkserver(
+      process::run_call, payload, {.name = s.name, .daemon = s.daemon, .tether = false, .identity = s.identity});
   process::Record& record = ref.as<process::Record>();
   return {ref, record.pid.load(std::memory_order_acquire), os::PrivateFd(process::pidfd_of(record))};
 }

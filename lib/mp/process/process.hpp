@@ -35,8 +35,8 @@
 namespace mp {
 
 struct ProcessOptions {
-  std::string name = {};               // default: "Process-N", "Process-N:M" for the Mth child of the Nth, ...
-  std::optional<bool> daemon = {};     // default: as its creator
+  std::string name = {};            // default: "Process-N", "Process-N:M" for the Mth child of the Nth, ...
+  std::optional<bool> daemon = {};  // default: as its creator
   Context context = {};
 };
 
@@ -61,7 +61,8 @@ template <class F, class... Args>
 class TargetOf final : public Target {
  public:
   template <class G, class... A>
-  explicit TargetOf(G&& f, A&&... args) : f_(std::forward<G>(f)), args_(std::forward<A>(args)...) {}
+  explicit TargetOf(G&& f, A&&... args) : f_(std::forward<G>(f)),
+                                          args_(std::forward<A>(args)...) {}
 
   void call() override { invoke(f_, args_); }
 
@@ -69,7 +70,7 @@ class TargetOf final : public Target {
     if constexpr (pickle::SendableCall<F, Args...>) {
       pickle::Writer w;
       pickle::dump_callable(w, f_);
-      std::apply([&w](const Args&... arg) { (pickle::dump(w, arg), ...); }, args_);
+      std::apply([&](const Args&... arg) { (pickle::dump(w, arg), ...); }, args_);
       return make_call(&load_and_call, w);
     } else {
       refuse_to_pickle(typeid(F));
@@ -97,9 +98,11 @@ class TargetOf final : public Target {
 template <class F, class... Args>
 auto make_target(F&& f, Args&&... args) {
   if constexpr (std::is_invocable_v<std::decay_t<F>&, pickle::Sent<Args>...>)
-    return std::make_unique<TargetOf<std::decay_t<F>, pickle::Sent<Args>...>>(std::forward<F>(f), std::forward<Args>(args)...);
+    return std::make_unique<TargetOf<std::decay_t<F>, pickle::Sent<Args>...>>(std::forward<F>(f),
+                                                                              std::forward<Args>(args)...);
   else
-    return std::make_unique<TargetOf<std::decay_t<F>, std::decay_t<Args>...>>(std::forward<F>(f), std::forward<Args>(args)...);
+    return std::make_unique<TargetOf<std::decay_t<F>, std::decay_t<Args>...>>(std::forward<F>(f),
+                                                                              std::forward<Args>(args)...);
 }
 
 template <class F, class... Args>
@@ -116,11 +119,12 @@ class Process : public ProcessHandle {
 
   // Runs f(args...), each copied or moved into the object now.
   template <class F, class... Args>
-    requires process::Startable<F, Args...>
-  explicit Process(F&& f, Args&&... args) : Process(ProcessOptions{}, std::forward<F>(f), std::forward<Args>(args)...) {}
+  requires process::Startable<F, Args...>
+  explicit Process(F&& f, Args&&... args)
+      : Process(ProcessOptions{}, std::forward<F>(f), std::forward<Args>(args)...) {}
   template <class F, class... Args>
-    requires process::Startable<F, Args...>
-  Process(ProcessOptions options, F&& f, Args&&... args) : Process(std::move(options)) {
+  requires process::Startable<F, Args...> Process(ProcessOptions options, F&& f, Args&&... args)
+      : Process(std::move(options)) {
     memory::Recorder recorder;
     target_ = process::make_target(std::forward<F>(f), std::forward<Args>(args)...);
     held_ = recorder.objects();

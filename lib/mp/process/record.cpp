@@ -68,7 +68,8 @@ int conclude(Record& record, int pidfd) noexcept {
       std::optional<int> code;
       if (pidfd >= 0) code = os::exit_status(pidfd, &peak);
       bool last_word = pidfd < 0 || record.own_end.load(std::memory_order_acquire) || reaped.passed();
-      if (!code && last_word && (record.server == memory::kNobody || !memory::alive(record.server))) code = own_word(record);
+      if (!code && last_word && (record.server == memory::kNobody || !memory::alive(record.server)))
+        code = own_word(record);
       if (code) {
         conclude_with(record, *code, peak);
         return status_of(record).code();

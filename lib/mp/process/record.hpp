@@ -59,13 +59,13 @@ struct Frame {
 // Written by the signal handler of the dying process (crash.cpp) with nothing but async-signal-safe calls.
 struct Crash {
   static constexpr std::size_t kMaxFrames = 64, kModuleBytes = 1536;
-  std::atomic<std::int32_t> signal;       // 0 = none; stored last but for the frames: then code and address are valid
-  std::int32_t code;                      // siginfo's si_code
-  std::uint64_t address;                  // fault address, or the sender's pid where si_code says that it was sent
-  std::int32_t thread;                    // which died
-  std::atomic<std::uint32_t> frame_count; // stored when the frames and modules are complete, innermost frame first
+  std::atomic<std::int32_t> signal;        // 0 = none; stored last but for the frames: then code and address are valid
+  std::int32_t code;                       // siginfo's si_code
+  std::uint64_t address;                   // fault address, or the sender's pid where si_code says that it was sent
+  std::int32_t thread;                     // which died
+  std::atomic<std::uint32_t> frame_count;  // stored when the frames and modules are complete, innermost frame first
   Frame frames[kMaxFrames];
-  char modules[kModuleBytes];             // paths, each ended by NUL, in the order of Frame::module
+  char modules[kModuleBytes];  // paths, each ended by NUL, in the order of Frame::module
 };
 
 struct Record {
@@ -85,12 +85,12 @@ struct Record {
   Tag tag, parent;                        // parent: who asked for it
   Tag server;                             // who forks and reaps it; kNobody: the parent itself
   std::int32_t parent_pid;
-  std::int32_t holder_end;                // tether of the parent (os/tether.hpp), -1: not tethered to it
-  std::uint8_t method, default_method;    // StartMethod: how it was started; what it takes as its default
+  std::int32_t holder_end;              // tether of the parent (os/tether.hpp), -1: not tethered to it
+  std::uint8_t method, default_method;  // StartMethod: how it was started; what it takes as its default
   bool daemon;
   bool tether_to_server;
-  char name[kNameBytes];                  // NUL-terminated, cut to fit
-  char identity[kNameBytes];              // "1:2" of Process-1:2, the prefix of its children's
+  char name[kNameBytes];      // NUL-terminated, cut to fit
+  char identity[kNameBytes];  // "1:2" of Process-1:2, the prefix of its children's
   char parent_name[kNameBytes];
   Crash crash;
 };

@@ -119,9 +119,7 @@ class Service {
   struct sigaction old_child_, old_interrupt_;
 };
 
-int serve(Offset) {
-  Service(*own_record()).run();
-}
+int serve(Offset) { Service(*own_record()).run(); }
 
 }  // namespace
 
@@ -207,8 +205,10 @@ memory::Ref Server::launch(Entry entry, const memory::Ref& payload, const Launch
   Offset head = server.inbox.load(std::memory_order_relaxed);
   do {
     record.next = head;
-  } while (!server.inbox.compare_exchange_weak(head, ref.offset(), std::memory_order_acq_rel, std::memory_order_relaxed));
-  os::call(os::Call::kill, [&] { return ::syscall(SYS_pidfd_send_signal, state_->server.pidfd.get(), SIGCHLD, nullptr, 0); });
+  } while (
+      !server.inbox.compare_exchange_weak(head, ref.offset(), std::memory_order_acq_rel, std::memory_order_relaxed));
+  os::call(os::Call::kill,
+           [&] { return ::syscall(SYS_pidfd_send_signal, state_->server.pidfd.get(), SIGCHLD, nullptr, 0); });
   return ref;
 }
 
@@ -246,12 +246,14 @@ Started await_started(const memory::Ref& ref, os::Deadline deadline) noexcept {
     }
     auto slice = deadline.next(os::kSlice);
     if (slice <= slice.zero()) return Started::not_yet;
-    if (os::futex_wait(record.status, now.raw, slice) == os::Woken::timed_out && !memory::alive(record.server)) give_up(record);
+    if (os::futex_wait(record.status, now.raw, slice) == os::Woken::timed_out && !memory::alive(record.server))
+      give_up(record);
   }
 }
 
 bool give_up(Record& record) noexcept {
-  return move_on(record, Phase::requested, make_status(Phase::abandoned)) || status_of(record).phase() == Phase::abandoned;
+  return move_on(record, Phase::requested, make_status(Phase::abandoned)) ||
+         status_of(record).phase() == Phase::abandoned;
 }
 
 os::UniqueFd pidfd_of(const Record& record) {
@@ -291,7 +293,8 @@ memory::Ref launch_forkserver(Entry entry, const memory::Ref& payload, const Lau
     }
     switch (await_started(ref, os::Deadline())) {
       case Started::running: return ref;
-      case Started::failed: throw OSError(status_of(ref.as<Record>()).code(), "fork", "in the forkserver for process " + options.name);
+      case Started::failed:
+        throw OSError(status_of(ref.as<Record>()).code(), "fork", "in the forkserver for process " + options.name);
       default: break;
     }
   }

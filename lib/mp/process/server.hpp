@@ -39,10 +39,10 @@ struct LaunchOptions {
 };
 
 enum class Started : std::uint8_t {
-  running,    // or already ended
-  failed,     // fork failed: the errno is in the status
-  lost,       // the server died first; the record is abandoned and will never run
-  not_yet,    // the deadline passed; ask again, or give_up()
+  running,  // or already ended
+  failed,   // fork failed: the errno is in the status
+  lost,     // the server died first; the record is abandoned and will never run
+  not_yet,  // the deadline passed; ask again, or give_up()
 };
 
 class Server {

@@ -46,7 +46,8 @@ void waits_a_little(Offset words) {
   Words::at(words, 1) = 1;
 }
 void leaves_daemon_and_child(int method, Offset words) {
-  static auto* daemon = new mp::Process({.daemon = true, .context = static_cast<mp::StartMethod>(method)}, chain, 0, method, words);
+  static auto* daemon =
+      new mp::Process({.daemon = true, .context = static_cast<mp::StartMethod>(method)}, chain, 0, method, words);
   daemon->start();
   while (Words::at(words, 0) == 0) ::usleep(1000);
   static auto* child = new mp::Process({.context = static_cast<mp::StartMethod>(method)}, waits_a_little, words);
@@ -77,7 +78,8 @@ int fail(mp::os::Call call) noexcept { return call == failing_call ? failing_err
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("daemons die with a parent that is killed, grandchildren too, within a second", M, Fork, Spawn, Forkserver) {
+TEST_CASE_TEMPLATE("daemons die with a parent that is killed, grandchildren too, within a second", M, Fork, Spawn,
+                   Forkserver) {
   Words words;
   mp::Process p({.context = M::method}, chain, 3, static_cast<int>(M::method), words.offset());
   p.start();
@@ -108,7 +110,8 @@ TEST_CASE_TEMPLATE("a child that is no daemon survives its parent's death", M, F
   CHECK(test::readable(child.get(), 1s));
 }
 
-TEST_CASE_TEMPLATE("a process that ends by itself terminates its daemons and joins its children", M, Fork, Spawn, Forkserver) {
+TEST_CASE_TEMPLATE("a process that ends by itself terminates its daemons and joins its children", M, Fork, Spawn,
+                   Forkserver) {
   Words words;
   mp::Process p({.context = M::method}, leaves_daemon_and_child, static_cast<int>(M::method), words.offset());
   p.start();
@@ -120,7 +123,8 @@ TEST_CASE_TEMPLATE("a process that ends by itself terminates its daemons and joi
 }
 
 TEST_CASE_TEMPLATE("exit codes are right where the program ignores SIGCHLD", M, Fork, Spawn, Forkserver) {
-  struct sigaction ignore {}, before;
+  struct sigaction ignore {
+  }, before;
   ignore.sa_handler = SIG_IGN;
   ::sigaction(SIGCHLD, &ignore, &before);
   for (int code : {0, 5, 255}) {
@@ -189,7 +193,8 @@ TEST_CASE("a killed forkserver is replaced, and the children it leaves keep thei
   CHECK((p.exitcode() == 7 || p.exitcode() == 255));
 }
 
-TEST_CASE_TEMPLATE("no descriptor of the parent's reaches a child, however many siblings there are", M, Fork, Spawn, Forkserver) {
+TEST_CASE_TEMPLATE("no descriptor of the parent's reaches a child, however many siblings there are", M, Fork, Spawn,
+                   Forkserver) {
   Words words;
   auto in_child = [&] {
     words[0] = 0;
@@ -236,7 +241,8 @@ TEST_CASE("a crash is described by the process itself") {
       CHECK(record.crash.frame_count == mp::process::Crash::kMaxFrames);
     }
     {
-      auto& record = crash_of(method, +[] { std::abort(); });
+      auto& record = crash_of(
+          method, +[] { std::abort(); });
       CHECK(mp::process::status_of(record).code() == -SIGABRT);
       CHECK(record.crash.signal == SIGABRT);
     }
@@ -244,8 +250,10 @@ TEST_CASE("a crash is described by the process itself") {
 }
 
 TEST_CASE("a process that cannot be made is an error of start, which can be tried again") {
-  for (auto [method, call, error] : {std::tuple{mp::fork, mp::os::Call::fork, EAGAIN}, {mp::fork, mp::os::Call::fork, ENOMEM},
-                                     {mp::spawn, mp::os::Call::spawn, EAGAIN}, {mp::spawn, mp::os::Call::spawn, ENOMEM}}) {
+  for (auto [method, call, error] : {std::tuple{mp::fork, mp::os::Call::fork, EAGAIN},
+                                     {mp::fork, mp::os::Call::fork, ENOMEM},
+                                     {mp::spawn, mp::os::Call::spawn, EAGAIN},
+                                     {mp::spawn, mp::os::Call::spawn, ENOMEM}}) {
     mp::Process p({.context = method}, exits, 4);
     failing_call = call;
     failing_errno = error;

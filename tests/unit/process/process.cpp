@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "mp/channel/connection.hpp"
 #include "mp/errors.hpp"
 #include "mp/memory/family.hpp"
 #include "support.hpp"
@@ -77,6 +78,10 @@ void starts_a_watcher_and_dies(int method, Offset words) {
   while (Words::at(words, 1) == 0) std::this_thread::sleep_for(1ms);
   ::kill(::getpid(), SIGKILL);
 }
+void answers_late(mp::Connection there) {
+  ::usleep(100'000);  // later than the parent's first look
+  there.send(42);
+}
 void registers_a_handler(Offset words) {
   static Offset where;
   where = words;
@@ -129,7 +134,8 @@ TEST_CASE_TEMPLATE("a process goes through its states in order", M, Fork, Spawn,
   for (int i = 3; i <= 7; ++i) CHECK(words[i] == 1);
 }
 
-TEST_CASE_TEMPLATE("join gives up after its timeout, and terminate, kill and interrupt end the process", M, Fork, Spawn, Forkserver) {
+TEST_CASE_TEMPLATE("join gives up after its timeout, and terminate, kill and interrupt end the process", M, Fork, Spawn,
+                   Forkserver) {
   Words words;
   for (int signal : {SIGTERM, SIGKILL, SIGINT}) {
     words[0] = 0;
@@ -248,7 +254,8 @@ TEST_CASE_TEMPLATE("a child sees its parent die", M, Fork, Spawn, Forkserver) {
   CHECK(words[2] == 1);
 }
 
-TEST_CASE_TEMPLATE("exit handlers that a child registered run, those of its parent do not", M, Fork, Spawn, Forkserver) {
+TEST_CASE_TEMPLATE("exit handlers that a child registered run, those of its parent do not", M, Fork, Spawn,
+                   Forkserver) {
   Words words;
   static Offset of_parent;
   static pid_t parent;
@@ -263,6 +270,30 @@ TEST_CASE_TEMPLATE("exit handlers that a child registered run, those of its pare
   CHECK(words[0] == 1);
   CHECK(words[1] == 0);
   parent = ::getpid();
+}
+
+TEST_CASE_TEMPLATE("a connection given to a process is open there from the start", M, Fork, Spawn, Forkserver) {
+  auto [here, there] = mp::Pipe();
+  mp::Process p({.context = M::method}, answers_late, std::move(there));
+  p.start();
+  CHECK(here.recv<int>() == 42);  // no end of file, although the parent has no handle of that end any more
+  CHECK_THROWS_AS(here.recv<int>(), mp::EOFError);
+  p.join();
+  CHECK(p.exitcode() == 0);
+}
+
+TEST_CASE("a connection moved into what cannot be copied is open in the fork child from the start") {
+  auto [here, there] = mp::Pipe();
+  mp::Process sibling(sleeps);
+  mp::Process p([there = std::move(there), unique = std::make_unique<int>(42)]() mutable {
+    ::usleep(100'000);
+    there.send(*unique);
+  });
+  p.start();
+  sibling.start();  // it inherits nothing that would hold the end of file back
+  CHECK(here.recv<int>() == 42);
+  CHECK_THROWS_AS(here.recv<int>(), mp::EOFError);
+  sibling.kill();
 }
 
 TEST_CASE("fork takes any callable: captured references, objects that cannot be copied") {
@@ -308,7 +339,9 @@ TEST_CASE("the object lets its function and arguments go when the process has st
 
 TEST_CASE("the destructor joins, or ends a daemon") {
   Words words;
-  { mp::Process([&words] { words[0] = 1; }).start(); }
+  {
+    mp::Process([&words] { words[0] = 1; }).start();
+  }
   CHECK(words[0] == 1);
   pid_t pid;
   {
@@ -409,7 +442,9 @@ TEST_CASE("forking while another thread of the program runs is told once") {
   int original = ::dup(2);
   ::dup2(ends[1], 2);
   std::atomic<bool> stop{false};
-  std::thread other([&] { while (!stop) std::this_thread::sleep_for(1ms); });
+  std::thread other([&] {
+    while (!stop) std::this_thread::sleep_for(1ms);
+  });
   code_of(mp::Process(nothing));
   code_of(mp::Process(nothing));
   stop = true;

@@ -24,10 +24,13 @@ namespace {
 int local_value = 0;
 
 struct Order {
+  Order(Offset w, int c) : words(w), code(c) {}
   Offset words;
   int code;
 };
-Ref order(const Words& words, int code) { return mp::memory::create<Order>(mp::memory::Kind::value, 0, 0, words.offset(), code); }
+Ref order(const Words& words, int code) {
+  return mp::memory::create<Order>(mp::memory::Kind::value, 0, 0, words.offset(), code);
+}
 
 int reports_and_exits(Offset payload) {
   Order& o = *mp::memory::at<Order>(payload);
@@ -81,7 +84,8 @@ TEST_CASE("many requests at once all run, and ring the bell") {
   Server server = Server::zygote("zygote");
   std::vector<Ref> records;
   for (int i = 0; i < 40; ++i)
-    records.push_back(server.launch(reports_and_exits, order(words, i), {.name = "w", .bell = bell.offset(), .bell_object = Ref(bell.offset())}));
+    records.push_back(server.launch(reports_and_exits, order(words, i),
+                                    {.name = "w", .bell = bell.offset(), .bell_object = Ref(bell.offset())}));
   for (int i = 0; i < 40; ++i) CHECK(end_of(records[static_cast<std::size_t>(i)]) == i);
   for (int tries = 0; bell[0] < 80 && tries < 10'000; ++tries) std::this_thread::sleep_for(1ms);
   CHECK(bell[0] == 80);  // each began and ended

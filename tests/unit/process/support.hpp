@@ -45,7 +45,9 @@ class Words {
     }
     return 0;
   }
-  static std::atomic<std::int64_t>& at(mp::memory::Offset offset, int i) { return mp::memory::at<Array>(offset)->word[i]; }
+  static std::atomic<std::int64_t>& at(mp::memory::Offset offset, int i) {
+    return mp::memory::at<Array>(offset)->word[i];
+  }
 
  private:
   struct Array {
