@@ -177,7 +177,7 @@ bool Condition::wait(Timeout timeout) {
   // Left only with the lock held: who is killed before that has not used the wake-up that it was given.
   try {
     if (rlock) rlock->acquire_again(levels);
-    else std::get<Lock>(lock_).acquire();
+    else std::get<Lock>(lock_).acquire_again();
   } catch (...) {
     leave(place);
     throw;

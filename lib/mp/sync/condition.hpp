@@ -24,9 +24,19 @@ class Condition {
   void lock() { acquire(); }
   bool try_lock() { return acquire(false); }
   void unlock() { release(); }
+  // As the lock's.
+  bool recover() {
+    return recover([] {});
+  }
+  template <class F>
+    requires std::is_invocable_v<F&>
+  bool recover(F&& repair) {
+    return std::visit([&](auto& lock) { return lock.recover(repair); }, lock_);
+  }
 
   // Gives the lock up (all levels of an RLock), blocks until notified, at most `timeout`, takes the lock again; whether
-  // it was notified. Throws ValueError where the caller does not hold the lock; OwnerDied, then without the lock.
+  // it was notified. Throws ValueError where the caller does not hold the lock; OwnerDied, the lock then held so that
+  // guards stay right: recover() it before it is released, or it is the dead owner's again.
   bool wait(Timeout timeout = {});
   // Until predicate() is true; its last value.
   template <class Predicate>

@@ -9,13 +9,46 @@ namespace {
 
 using memory::Kind;
 
-// Invariants:
+// Invariants, of both states:
 //  1. `word` alone says who may be inside; acquiring and releasing are its commit points.
-//  2. `holder` names process and thread (bits 0-31 the thread's number, bits 32-63 the tag) from just after acquiring until just
-//     before releasing. It is compared as a whole: what a dead owner left in it is nobody's.
-//  3. `levels` is written by the holder alone and means something only while there is one.
-struct RLockState {
+//  2. `lost_by` names the dead owner from whom the holder has taken the lock over without recovering it (acquire_again); a release gives
+//     it back to him. Written by the holder alone.
+struct LockState {
   sync::LockWord word;
+  std::atomic<memory::Tag> lost_by{memory::kNobody};
+
+  bool release() noexcept {
+    memory::Tag back_to = lost_by.load(std::memory_order_relaxed);
+    if (back_to != memory::kNobody) [[unlikely]] lost_by.store(memory::kNobody, std::memory_order_relaxed);
+    return word.release(back_to);
+  }
+  bool seize(memory::Tag me) noexcept {
+    if (word.seize(me) == memory::kNobody) return false;
+    lost_by.store(memory::kNobody, std::memory_order_relaxed);
+    return true;
+  }
+  // Held afterwards in any case. The dead owner it was taken from, kNobody if it was free.
+  memory::Tag take_over(memory::Tag me) noexcept {
+    for (;;) {
+      if (word.acquire(me, os::Deadline()) == sync::Acquired::yes) return memory::kNobody;
+      if (memory::Tag dead = word.seize(me)) {
+        lost_by.store(dead, std::memory_order_relaxed);
+        return dead;
+      }
+    }
+  }
+  // The lock, held by the caller and lost by somebody else, is repaired.
+  void recover_held(const std::function<void()>& repair) {
+    repair();
+    lost_by.store(memory::kNobody, std::memory_order_relaxed);
+  }
+};
+static_assert(sizeof(LockState) == 8);
+
+//  3. `holder` names process and thread (bits 0-31 the thread's number, bits 32-63 the tag) from just after acquiring until just
+//     before releasing. It is compared as a whole: what a dead owner left in it is nobody's.
+//  4. `levels` is written by the holder alone and means something only while there is one.
+struct RLockState : LockState {
   std::uint32_t levels = 0;
   std::atomic<std::uint64_t> holder{0};
 
@@ -27,13 +60,13 @@ struct RLockState {
   }
   void leave() noexcept {
     holder.store(0, std::memory_order_relaxed);
-    word.release();
+    release();
   }
   void check_mine() const {
     if (!mine()) throw ValueError("an RLock is released by the thread that holds it, and by no other");
   }
 };
-static_assert(sizeof(RLockState) == 16 && std::atomic<std::uint64_t>::is_always_lock_free);
+static_assert(sizeof(RLockState) == 24 && std::atomic<std::uint64_t>::is_always_lock_free);
 
 // True, false or OwnerDied.
 bool take(sync::LockWord& word, bool block, Timeout timeout, const char* what) {
@@ -54,26 +87,33 @@ bool take(sync::LockWord& word, bool block, Timeout timeout, const char* what) {
 
 }  // namespace
 
-Lock::Lock() : ref_(memory::create<sync::LockWord>(Kind::lock, 0, 0)) {}
+Lock::Lock() : ref_(memory::create<LockState>(Kind::lock, 0, 0)) {}
 
-bool Lock::acquire(bool block, Timeout timeout) {
-  return take(ref_.as<sync::LockWord>(), block, timeout, "Lock");
+bool Lock::acquire(bool block, Timeout timeout) { return take(ref_.as<LockState>().word, block, timeout, "Lock"); }
+
+void Lock::acquire_again() {
+  memory::Tag dead = ref_.as<LockState>().take_over(memory::self());
+  if (dead != memory::kNobody) sync::throw_owner_died("Lock", dead);
 }
 
 void Lock::release() {
-  if (!ref_.as<sync::LockWord>().release()) throw ValueError("semaphore or lock released too many times");
+  if (!ref_.as<LockState>().release()) throw ValueError("semaphore or lock released too many times");
 }
 
-bool Lock::locked() const noexcept { return ref_.as<sync::LockWord>().owner() != memory::kNobody; }
-bool Lock::owned() const noexcept { return ref_.as<sync::LockWord>().owner() == memory::self(); }
+bool Lock::locked() const noexcept { return ref_.as<LockState>().word.owner() != memory::kNobody; }
+bool Lock::owned() const noexcept { return ref_.as<LockState>().word.owner() == memory::self(); }
 
 bool Lock::recover_with(const std::function<void()>& repair) {
-  auto& word = ref_.as<sync::LockWord>();
-  if (!word.seize(memory::self())) return false;
+  auto& state = ref_.as<LockState>();
+  if (owned() && state.lost_by.load(std::memory_order_relaxed) != memory::kNobody) {
+    state.recover_held(repair);
+    return true;
+  }
+  if (!state.seize(memory::self())) return false;
   struct Release {
-    sync::LockWord& word;
-    ~Release() { word.release(); }
-  } release{word};
+    LockState& state;
+    ~Release() { state.release(); }
+  } release{state};
   repair();
   return true;
 }
@@ -112,13 +152,19 @@ unsigned RLock::release_all() {
 }
 
 void RLock::acquire_again(unsigned levels) {
-  acquire();
-  ref_.as<RLockState>().levels = levels;
+  auto& state = ref_.as<RLockState>();
+  memory::Tag dead = state.take_over(memory::self());
+  state.enter(levels);
+  if (dead != memory::kNobody) sync::throw_owner_died("RLock", dead);
 }
 
 bool RLock::recover_with(const std::function<void()>& repair) {
   auto& state = ref_.as<RLockState>();
-  if (!state.word.seize(memory::self())) return false;
+  if (state.mine() && state.lost_by.load(std::memory_order_relaxed) != memory::kNobody) {
+    state.recover_held(repair);
+    return true;
+  }
+  if (!state.seize(memory::self())) return false;
   state.enter(1);
   struct Leave {
     RLockState& state;

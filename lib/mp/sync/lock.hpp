@@ -43,7 +43,7 @@ class LockNames {
   }
   // After its owner's death: makes the lock usable (free) again. False if there was nothing to recover: it is free, or
   // somebody who lives holds it, another who recovers it, say. With `repair`, that runs first, the lock held; what it
-  // throws comes out, the lock then free.
+  // throws comes out, the lock then free. Who holds it although its owner died (Condition::wait) keeps it.
   bool recover() { return self().recover_with([] {}); }
   template <class F>
     requires std::is_invocable_v<F&>
@@ -69,6 +69,9 @@ class Lock : public sync::LockNames<Lock> {
   void release();
   bool locked() const noexcept;
   bool owned() const noexcept;  // by the calling process
+  // For Condition: as acquire(), but where it throws OwnerDied the lock is held all the same, so that who gives it up on
+  // the way out does right. That makes it the dead owner's again, unless it was recovered meanwhile.
+  void acquire_again();
 
   void mp_pickle(pickle::Writer& out) const;
   static Lock mp_unpickle(pickle::Reader& in);
@@ -92,7 +95,7 @@ class RLock : public sync::LockNames<RLock> {
   bool locked() const noexcept;
   bool owned() const noexcept;  // by the calling thread
 
-  // For Condition: gives up all levels at once and says how many; and back.
+  // For Condition: gives up all levels at once and says how many; and back, see Lock.
   unsigned release_all();
   void acquire_again(unsigned levels);
 

@@ -33,14 +33,13 @@ Acquired LockWord::acquire_slowly(memory::Tag me, const os::Deadline& deadline) 
 
 void LockWord::wake() noexcept { os::futex_wake(word_, 1); }
 
-bool LockWord::seize(memory::Tag me) noexcept {
+memory::Tag LockWord::seize(memory::Tag me) noexcept {
   std::uint32_t now = word_.load(std::memory_order_relaxed);
-  if (now == 0 || memory::alive(now & ~kSleepers)) return false;
-  // A waiter may set the flag meanwhile; the dead owner's tag can only be replaced by another who seizes.
-  while (!word_.compare_exchange_weak(now, me | kSleepers, std::memory_order_acquire, std::memory_order_relaxed)) {
-    if (now == 0 || memory::alive(now & ~kSleepers)) return false;
-  }
-  return true;
+  // A waiter may set the flag meanwhile.
+  do {
+    if (now == 0 || memory::alive(now & ~kSleepers)) return memory::kNobody;
+  } while (!word_.compare_exchange_weak(now, me | kSleepers, std::memory_order_acquire, std::memory_order_relaxed));
+  return now & ~kSleepers;
 }
 
 bool LockWord::owner_is_gone() const noexcept {

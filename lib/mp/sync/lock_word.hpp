@@ -32,15 +32,15 @@ class LockWord {
     if (try_acquire(me)) [[likely]] return Acquired::yes;
     return acquire_slowly(me, deadline);
   }
-  // False if it was free.
-  bool release() noexcept {
-    std::uint32_t was = word_.exchange(0, std::memory_order_release);
+  // False if it was free. `back_to`: a dead owner whom the word shall name again.
+  bool release(memory::Tag back_to = memory::kNobody) noexcept {
+    std::uint32_t was = word_.exchange(back_to, std::memory_order_release);
     if (was & kSleepers) [[unlikely]] wake();
     return was != 0;
   }
   memory::Tag owner() const noexcept { return word_.load(std::memory_order_relaxed) & ~kSleepers; }
-  // Takes the lock over from a dead owner; false if it is free or its owner lives.
-  bool seize(memory::Tag me) noexcept;
+  // Takes the lock over from a dead owner: from whom; kNobody if it is free or its owner lives.
+  memory::Tag seize(memory::Tag me) noexcept;
   // For those who only look, again and again: whether the owner is dead. Asks the kernel once a slice, and says no meanwhile.
   bool owner_is_gone() const noexcept;
 

@@ -5,7 +5,7 @@ namespace mp::sync {
 bool Mutex::lock_slowly(memory::Tag me) noexcept {
   for (;;) {
     if (word_.acquire(me, os::Deadline()) == Acquired::yes) return false;
-    if (word_.seize(me)) return true;
+    if (word_.seize(me) != memory::kNobody) return true;
   }
 }
 

@@ -212,13 +212,14 @@ TEST_CASE("a wake-up given to one who is killed while it waits for the lock goes
   CHECK(report->woken == 1);
 }
 
-TEST_CASE("whoever waits is told when the lock's holder is killed") {
-  mp::Condition condition;
+TEST_CASE_TEMPLATE("whoever waits is told when the lock's holder is killed, and may then let go of the lock", L, mp::Lock, mp::RLock) {
+  L lock;
+  mp::Condition condition(lock);
   test::Shared<std::atomic<int>> told(0), entered(0);
-  auto team = test::children(2, [&](int) {
-    condition.acquire();
-    ++*entered;
+  auto team = test::children(3, [&](int) {
     try {
+      std::lock_guard guard(condition);
+      ++*entered;
       condition.wait();
       return 1;
     } catch (const mp::OwnerDied&) {
@@ -226,14 +227,49 @@ TEST_CASE("whoever waits is told when the lock's holder is killed") {
       return 0;
     }
   });
-  REQUIRE(test::eventually([&] { return *entered == 2; }));
+  REQUIRE(test::eventually([&] { return *entered == 3; }));
   CHECK(test::in_child([&] {
           condition.acquire();
           condition.notify_all();
           ::raise(SIGKILL);
         }) == -SIGKILL);
   CHECK(test::all_succeed(team));
-  CHECK(*told == 2);
+  CHECK(*told == 3);
+  CHECK(lock.locked());
+  CHECK_THROWS_AS(condition.acquire(), mp::OwnerDied);  // and so is everybody else, until
+  CHECK(condition.recover());
+  CHECK_FALSE(lock.locked());
+}
+
+TEST_CASE_TEMPLATE("who is told out of wait holds the lock, and may recover it there and then", L, mp::Lock, mp::RLock) {
+  L lock;
+  mp::Condition condition(lock);
+  test::Shared<std::atomic<int>> entered(0);
+  test::Child waiter([&] {
+    std::unique_lock guard(lock);
+    ++*entered;
+    try {
+      condition.wait();
+      return 1;
+    } catch (const mp::OwnerDied&) {
+      if (!lock.owned()) return 2;
+      bool ran = false;
+      if (!lock.recover([&] { ran = lock.owned(); }) || !ran) return 3;
+      if (!lock.owned()) return 4;
+      if (lock.recover()) return 5;
+      condition.notify_all();
+      return 0;
+    }
+  });
+  REQUIRE(test::eventually([&] { return *entered == 1; }));
+  CHECK(test::in_child([&] {
+          condition.acquire();
+          condition.notify_all();
+          ::raise(SIGKILL);
+        }) == -SIGKILL);
+  CHECK(waiter.wait() == 0);
+  CHECK(lock.acquire(true, 0ms));
+  lock.release();
 }
 
 TEST_CASE("many waiters, more than the condition has places for at first, are all woken, in any process or thread") {
