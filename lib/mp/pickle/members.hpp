@@ -31,10 +31,27 @@ concept HasBase = requires(BaseOf<T> base) { T{base}; };
 template <class T>
 concept Aggregate = std::is_class_v<T> && std::is_aggregate_v<T> && !HasBase<T>;
 
+// Stands for an element of an array. Not for one that cannot be copied: {a, b} could also be a vector's list, whose constructor Clang would
+// then instantiate, to fail there.
+struct AnyElement {
+  constexpr explicit AnyElement(std::size_t) noexcept {}
+  template <class U>
+    requires std::is_copy_constructible_v<U>
+  operator U() const noexcept {
+    __builtin_unreachable();
+  }
+};
+
 template <class T, std::size_t... before, std::size_t... in, std::size_t... after>
 constexpr bool braces_fit(std::index_sequence<before...>, std::index_sequence<in...>, std::index_sequence<after...>) {
   if constexpr (sizeof...(in) == 0) return requires { T{Anything(before)..., Anything(after)...}; };
-  else return requires { T{Anything(before)..., {Anything(in)...}, Anything(after)...}; };
+  else return requires { T{Anything(before)..., {AnyElement(in)...}, Anything(after)...}; };
+}
+
+// Parentheses, unlike braces, give each initialiser to one member: they do not fit if a member is an array.
+template <class T, std::size_t... all>
+constexpr bool parentheses_fit(std::index_sequence<all...>) {
+  return requires { T(Anything(all)...); };
 }
 
 // Whether T{a, ..., {b, ...}, c, ...} is well-formed; without inner braces where `in` is 0.
@@ -94,7 +111,8 @@ constexpr std::size_t count_members() {
 template <class T>
 constexpr std::size_t members_of() {
   constexpr std::size_t all = count_initialisers<T>();
-  if constexpr (all == kNone) return kNone;
+  if constexpr (all == kNone || all < 2) return all;
+  else if constexpr (parentheses_fit<T>(std::make_index_sequence<all>())) return all;
   else return count_members<T, all>();
 }
 template <class T>
