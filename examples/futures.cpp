@@ -15,7 +15,9 @@ int divide(int a, int b) {
   return a / b;
 }
 int spin() {
-  for (volatile int i = 0;; ++i) {}
+  volatile bool never = false;
+  while (!never) {}
+  return 0;
 }
 int crash() {
   volatile int* nowhere = nullptr;
