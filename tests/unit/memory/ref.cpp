@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <random>
 #include <thread>
@@ -49,7 +50,7 @@ TEST_CASE("an object lives as long as a reference to it") {
     CHECK(is_object(object, Kind::bytes, 77));
     CHECK_FALSE(is_object(object, Kind::bytes, 78));
     CHECK_FALSE(is_object(object, Kind::lock));
-    std::optional<Ref> b = a;
+    auto b = std::make_unique<Ref>(a);
     Ref c = std::move(a);
     CHECK_FALSE(a);
     CHECK(*b == c);
