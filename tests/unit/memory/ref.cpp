@@ -74,7 +74,8 @@ TEST_CASE("assigning a reference lets the old object go") {
   Offset old = a.offset();
   a = b;
   CHECK(gone(old));
-  a = a;
+  const Ref& same = a;
+  a = same;
   CHECK(a == b);
   CHECK(holders(b.offset()) == 1);
 }
