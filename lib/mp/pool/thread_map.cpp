@@ -71,11 +71,12 @@ bool MapProgress::wait(std::size_t item, const os::Deadline& deadline) {
   return here;
 }
 
-std::exception_ptr MapProgress::error(std::size_t item) {
+std::exception_ptr MapProgress::take_error(std::size_t item) {
   State state = states_[item].load(std::memory_order_acquire);
   if (state == State::value) return nullptr;
   std::lock_guard guard(mutex_);
-  return state == State::dropped ? why_ : errors_[item];
+  if (state == State::dropped) return why_;
+  return std::move(errors_.extract(item).mapped());
 }
 
 void MapProgress::on_done(std::function<void()> f) {

@@ -22,7 +22,7 @@ namespace mp::pool {
 // Which items are taken, which are done and how: all of a map that knows neither items nor results.
 //
 // *Thread safety*: any thread; done() and failed() of an item by the one that claimed it.
-// *Memory ordering*: what was written before done(i) is seen after wait(i) or value(i) was true.
+// *Memory ordering*: what was written before done(i) is seen after wait(i) was true.
 class MapProgress {
  public:
   // chunk = 0: large chunks at first, single items at the end.
@@ -45,7 +45,7 @@ class MapProgress {
   void cancel(const std::exception_ptr& why) noexcept;
 
   bool wait(std::size_t item, const os::Deadline& deadline);
-  std::exception_ptr error(std::size_t item);  // null for a value
+  std::exception_ptr take_error(std::size_t item);  // once; null for a value
   void on_done(std::function<void()> f);
 
  private:
@@ -102,7 +102,7 @@ class MapWork final : public ThreadTask {
   void stop() noexcept override { progress.cancel(nullptr); }
 
   Stored<R> take(std::size_t item) {
-    if (auto e = progress.error(item)) std::rethrow_exception(std::move(e));
+    if (auto e = progress.take_error(item)) std::rethrow_exception(std::move(e));
     Stored<R> value = std::move(*values_[item]);
     values_[item].reset();
     return value;
