@@ -1,5 +1,6 @@
 // Process: a function in a process of its own; names, exit codes, and what a crash costs.
 #include <csignal>
+#include <cstdlib>
 #include <iostream>
 #include <string>
 
@@ -12,7 +13,7 @@ void greet(const std::string& whom) {
 
 int main() {
   mp::Process friendly({.name = "friendly"}, greet, "world");
-  mp::Process crashing([] { std::raise(SIGSEGV); });
+  mp::Process crashing([] { std::abort(); });
   mp::Process endless([] { for (;;) pause(); });
   friendly.start();
   crashing.start();
@@ -22,5 +23,5 @@ int main() {
     p->join();
     std::cout << p->name() << " ended with " << *p->exitcode() << std::endl;
   }
-  return friendly.exitcode() == 0 && crashing.exitcode() == -SIGSEGV && endless.exitcode() == -SIGTERM ? 0 : 1;
+  return friendly.exitcode() == 0 && crashing.exitcode() == -SIGABRT && endless.exitcode() == -SIGTERM ? 0 : 1;
 }

@@ -105,6 +105,7 @@ Module describe(const dl_phdr_info& info, bool program) {
 // All modules as of one moment. A snapshot is never freed: who found something in it goes on reading, and there are as many as dlopen()s
 // were noticed.
 struct Snapshot {
+  const Snapshot* older = nullptr;  // so that leak checkers see that it is meant
   unsigned long long loads = 0, unloads = 0;
   std::vector<Module> modules;  // the program first
 };
@@ -112,7 +113,7 @@ struct Snapshot {
 std::atomic<const Snapshot*> latest{nullptr};
 std::atomic<const Module*> program{nullptr};
 
-const Snapshot* take_snapshot() {
+Snapshot* take_snapshot() {
   auto* snapshot = new Snapshot;
   ::dl_iterate_phdr(
       [](dl_phdr_info* info, std::size_t, void* argument) {
@@ -139,8 +140,10 @@ const Snapshot& current() {
       &now);
   const Snapshot* s = latest.load(std::memory_order_acquire);
   if (s == nullptr || s->loads != now.loads || s->unloads != now.unloads) {
-    s = take_snapshot();
-    latest.store(s, std::memory_order_release);
+    Snapshot* fresh = take_snapshot();
+    fresh->older = s;
+    while (!latest.compare_exchange_weak(fresh->older, fresh, std::memory_order_acq_rel)) {}
+    s = fresh;
     const Module* none = nullptr;
     program.compare_exchange_strong(none, &s->modules.front(), std::memory_order_release, std::memory_order_relaxed);
   }
