@@ -139,7 +139,6 @@ unsigned Barrier::wait(Timeout timeout) {
   std::uint64_t round;
   unsigned index;
   for (;;) {
-    std::uint32_t seen = s.changed.prepare();
     std::unique_lock guard(s.mutex);
     Phase now = s.now();
     if (now.broken()) throw BrokenBarrierError();
@@ -150,6 +149,7 @@ unsigned Barrier::wait(Timeout timeout) {
       s.move(make_phase(round, false, index + 1));
       break;
     }
+    std::uint32_t seen = s.changed.prepare();
     guard.unlock();
     sleep(s, seen, round, deadline);  // the last round's action is still at work
   }
