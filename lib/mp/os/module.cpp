@@ -108,7 +108,6 @@ struct Snapshot {
   const Snapshot* older = nullptr;  // so that leak checkers see that it is meant
   unsigned long long loads = 0, unloads = 0;
   std::vector<Module> modules;  // the program first
-  const Snapshot* older = nullptr;
 };
 
 std::atomic<const Snapshot*> latest{nullptr};
