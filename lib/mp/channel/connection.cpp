@@ -1,5 +1,6 @@
 #include "mp/channel/connection.hpp"
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 
@@ -15,9 +16,7 @@ Connection::Connection(memory::Ref pipe, std::uint8_t side) : pipe_(std::move(pi
 
 Connection::Connection(const Connection& other) : pipe_(other.pipe_), side_(other.side_), deaf_(other.deaf_) {
   if (!pipe_) return;
-  const memory::Tag me = memory::self();
-  own().add(me);
-  owner_ = me;
+  claim();
   note();
 }
 
@@ -42,18 +41,14 @@ void Connection::note() const noexcept {
 // This process counts as having the end open, if it did not yet with this handle: a new one, or a fork child's copy.
 void Connection::claim() {
   const memory::Tag me = memory::self();
-  if (owner_ == me) [[likely]] return;
-  if (!own().claim(me)) own().add(me);
-  owner_ = me;
+  if (std::atomic_ref<memory::Tag>(owner_).load(std::memory_order_acquire) != me) [[unlikely]] own().attach(me, owner_);
 }
 
 void Connection::close() noexcept {
   if (!pipe_) return;
   const memory::Tag me = memory::self();
-  if (owner_ == me || own().claim(me)) {
-    if (own().remove(me)) state().hang_up();
-    if (channel::doorbell_in_use() && !own().has(me)) channel::close_doorbell(incoming(), channel::Wanted::by_owner);
-  }
+  if (own().detach(me, owner_)) state().hang_up();
+  if (channel::doorbell_in_use() && !own().has(me)) channel::close_doorbell(incoming(), channel::Wanted::by_owner);
   pipe_ = {};
 }
 

@@ -109,7 +109,6 @@ class Connection {
   channel::Stream& outgoing() const noexcept { return state().streams[1 - side_]; }
   void check(bool receiving);
   void claim();
-  void release() noexcept;
   void note() const noexcept;
   [[noreturn]] void throw_broken() const;
   [[noreturn]] static void throw_end_of_file();

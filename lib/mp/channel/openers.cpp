@@ -16,15 +16,18 @@ bool Openers::settle() noexcept {
   return gone;
 }
 
-void Openers::add(Tag tag) {
+void Openers::attach(Tag me, Tag& owner) {
   std::lock_guard guard(lock_);
-  handles_.add(tag);
+  std::atomic_ref<Tag> counted_by(owner);
+  if (counted_by.load(std::memory_order_relaxed) == me) return;
+  if (given_.take(me) == 0) handles_.add(me);
   settle();
+  counted_by.store(me, std::memory_order_release);
 }
 
-bool Openers::remove(Tag tag) noexcept {
+bool Openers::detach(Tag me, Tag owner) noexcept {
   std::lock_guard guard(lock_);
-  handles_.take(tag);
+  if (owner == me || given_.take(me) != 0) handles_.take(me);
   return settle();
 }
 
@@ -33,11 +36,6 @@ void Openers::give(Tag child) {
   handles_.add(child);
   given_.add(child);
   settle();
-}
-
-bool Openers::claim(Tag tag) noexcept {
-  std::lock_guard guard(lock_);
-  return given_.take(tag) != 0;
 }
 
 bool Openers::is_time_to_look() noexcept {

@@ -37,15 +37,14 @@ class Openers {
  public:
   explicit Openers(Offset token) noexcept : token_(token) {}
 
-  // One handle more of process `tag`. Throws SharedMemoryFull.
-  void add(Tag tag);
-  // One fewer, if it has one. True if nobody has it open any more.
-  bool remove(Tag tag) noexcept;
-
-  // One handle more for a child that is about to be forked; its first handle to be used or dropped claims it.
+  // Counts a handle of process `me`, unless `owner`, where the handle remembers who counts it, says that it is. Several threads may
+  // do it for one handle. Throws SharedMemoryFull.
+  void attach(Tag me, Tag& owner);
+  // Stops counting that handle, or, where it is a fork child's copy that was never used, one given to the child. True if
+  // nobody has the end open any more.
+  bool detach(Tag me, Tag owner) noexcept;
+  // One handle more for a child that is about to be forked; its first handle to be used or dropped takes it over. Throws SharedMemoryFull.
   void give(Tag child);
-  // Whether there was one to claim; it counts as added then.
-  bool claim(Tag tag) noexcept;
 
   bool has(Tag tag) const noexcept { return handles_.count_of(tag) != 0; }
 

@@ -61,7 +61,7 @@ class TypedQueue : public QueueBase {
   std::optional<T> take_value(Outcome& why, bool block, Timeout timeout) const {
     Stream& stream = state().stream;
     if constexpr (kSmallFlat<T> && std::is_default_constructible_v<T>) {
-      alignas(T) std::byte bytes[sizeof(T)];
+      std::byte bytes[sizeof(T)];
       bool other = false;
       why = take_until(stream, [&] {
         const Got got = stream.try_take_flat(bytes);
@@ -69,7 +69,11 @@ class TypedQueue : public QueueBase {
         return got != Got::empty;
       }, block, timeout);
       if (why != Outcome::done) return std::nullopt;
-      if (!other) [[likely]] return decode<T>(bytes);
+      if (!other) [[likely]] {
+        T item;
+        std::memcpy(static_cast<void*>(&item), bytes, sizeof(T));
+        return item;
+      }
     }
     Parcel parcel;
     why = take_until(stream, [&] { return stream.try_take(parcel) == Got::done; }, block, timeout);

@@ -70,8 +70,11 @@ Put Stream::try_put(const memory::Ref& blob) {
 // to it counts from the commit on.
 std::byte* Stream::make_room(Place& tail, std::size_t need) {
   const Offset old = tail.segment();
-  if (old != 0 && tail.position() + need + kLink <= kSegment) [[likely]] return memory::at<std::byte>(old) + tail.position();
-  if (old != 0 && (!is_segment(old) || tail.position() + kLink > kSegment)) damaged("no room for a link");
+  if (old != 0) [[likely]] {
+    if (!is_segment(old)) [[unlikely]] damaged("no segment");
+    if (tail.position() + need + kLink <= kSegment) [[likely]] return memory::at<std::byte>(old) + tail.position();
+    if (tail.position() + kLink > kSegment) damaged("no room for a link");
+  }
   Offset fresh = spare_.exchange(0, std::memory_order_acq_rel);
   if (!is_segment(fresh)) fresh = memory::allocate(kSegment, kSegment);
   if (old == 0) {

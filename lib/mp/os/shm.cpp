@@ -6,6 +6,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "mp/errors.hpp"
 #include "mp/os/call.hpp"
 
@@ -56,7 +58,13 @@ UniqueFd create_named_shared_memory(const std::string& name, std::size_t size) {
   if (fd) {
     if (int error = commit(fd.get(), 0, size)) return fail(error);
     const std::string self = "/proc/self/fd/" + std::to_string(fd.get());
-    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) return fd;
+    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+      // Opened by its name, so that /proc/PID/maps shows it, unless somebody was quick to unlink it.
+      UniqueFd named = open_named_shared_memory(name);
+      struct stat ours, theirs;
+      bool same = named && ::fstat(fd.get(), &ours) == 0 && ::fstat(named.get(), &theirs) == 0 && ours.st_ino == theirs.st_ino;
+      return same ? std::move(named) : std::move(fd);
+    }
     if (errno == EEXIST) return fail(EEXIST);
   }
   // No O_TMPFILE or no /proc: the name comes first.

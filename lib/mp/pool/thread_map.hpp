@@ -117,6 +117,7 @@ class MapWork final : public ThreadTask {
         progress.dropped(i);
         continue;
       }
+      std::exception_ptr error;  // told after the handler has let go of it: the taker is its only holder then
       try {
         if constexpr (std::is_void_v<R>) {
           call_item<Spread>(f, std::move(items_[i].value));
@@ -124,10 +125,11 @@ class MapWork final : public ThreadTask {
         } else {
           values_[i].emplace(call_item<Spread>(f, std::move(items_[i].value)));
         }
-        progress.done(i);
       } catch (...) {
-        progress.failed(i, std::current_exception());
+        error = std::current_exception();
       }
+      if (error) progress.failed(i, std::move(error));
+      else progress.done(i);
     }
   }
   void fail_items(MapProgress::Chunk chunk, const std::exception_ptr& error) noexcept {

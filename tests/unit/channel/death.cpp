@@ -61,7 +61,10 @@ TEST_CASE_TEMPLATE("readers and writers killed at any instant cost at most the i
     Log& l = log.template as<Log>();
     for (;;) {
       const std::uint64_t n = l.next.fetch_add(1);
-      if (n >= kMostItems) return 0;
+      if (n >= kMostItems) {
+        while (!queue.is_shut_down()) std::this_thread::sleep_for(1ms);
+        return 0;
+      }
       try {
         queue.put(make_item<T>(n));
       } catch (const mp::ShutDown&) {

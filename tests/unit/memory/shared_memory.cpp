@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <string>
 
 #include <mp/errors.hpp>
@@ -160,6 +161,15 @@ TEST_CASE("close gives up this handle's share, views and copies keep the bytes")
   copy.close();
   CHECK(view[3] == std::byte(9));
   CHECK(SharedMemory(made.memory.name()).buf()[3] == std::byte(9));
+}
+
+TEST_CASE("the maker's and the attached mapping are seen in /proc under the object's name") {
+  Named made{SharedMemory::create(4096)};
+  SharedMemory attached(made.memory.name());
+  std::ifstream maps("/proc/self/maps");
+  int seen = 0;
+  for (std::string line; std::getline(maps, line);) seen += line.ends_with("/dev/shm/" + made.memory.name());
+  CHECK(seen == 2);
 }
 
 TEST_CASE("attaching never owns: the object outlives those who attached and the one that made it") {
