@@ -1,6 +1,6 @@
 #!/bin/sh
 # usage: check.sh PRIME      What prime prints, reads and refuses.
-prime=$1
+prime=$(realpath "$1")
 folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT
 cd "$folder" || exit 1
 bad=0

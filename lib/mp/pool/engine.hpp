@@ -184,7 +184,8 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
   // The supervisor's own, but for worker_pids() and kill() under workers_mutex_.
   std::mutex workers_mutex_;
   std::vector<Worker> workers_;
-  unsigned failed_starts_ = 0;  // in a row
+  unsigned failed_starts_ = 0;      // in a row
+  std::int64_t failing_since_ = 0;  // the first of them, monotonic ns
   std::uint64_t launched_ = 0;  // workers, ever: numbers their names
 
   std::mutex join_mutex_;

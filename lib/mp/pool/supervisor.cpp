@@ -20,8 +20,10 @@
 namespace mp::pool {
 namespace {
 
-// So many workers in a row that die before they are ready end the pool instead of being replaced for ever.
+// So many workers in a row that die before they are ready end the pool instead of being replaced for ever. Where somebody
+// sent the signal, that says nothing about the next one, so those count only when no worker gets ready for a while.
 constexpr unsigned kMostFailedStarts = 3;
+constexpr std::int64_t kKilledTooLong = 2'000'000'000;  // ns
 // From SIGTERM to SIGKILL, ns.
 constexpr std::int64_t kGrace = 500'000'000;
 // Nothing under way: only news wakes the supervisor. Looking once in a long while costs nothing.
@@ -43,6 +45,13 @@ os::UniqueFd hold(const process::Record& record) noexcept {
   } catch (const OSError&) {
     return {};
   }
+}
+
+// Ended from outside, not by what it ran: a signal that somebody sends, or its server's death.
+bool ended_from_outside(const process::Record& record) noexcept {
+  process::Status status = process::status_of(record);
+  int code = status.code();
+  return status.phase() == process::Phase::abandoned || (status.phase() == process::Phase::ended && (code == -SIGKILL || code == -SIGTERM));
 }
 
 void send(int pidfd, int signal) noexcept { ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }
@@ -254,8 +263,12 @@ void ProcessEngine::bury(std::uint32_t index) noexcept {
       why += std::string(": ") + e.what();
     } catch (...) {
     }
-  } else if (phase == WorkerPhase::starting && workers_[index].reason == Reason::none && ++failed_starts_ >= kMostFailedStarts) {
-    why = std::to_string(failed_starts_) + " workers in a row ended before they could work; the last: " + end_text(record_of(workers_[index].record));
+  } else if (phase == WorkerPhase::starting && workers_[index].reason == Reason::none) {
+    const process::Record& record = record_of(workers_[index].record);
+    const std::int64_t now = os::monotonic_now().count();
+    if (++failed_starts_ == 1) failing_since_ = now;
+    if (failed_starts_ >= kMostFailedStarts && (!ended_from_outside(record) || now - failing_since_ >= kKilledTooLong))
+      why = std::to_string(failed_starts_) + " workers in a row ended before they could work; the last: " + end_text(record);
   }
   entry.phase.store(static_cast<std::uint32_t>(WorkerPhase::absent), std::memory_order_relaxed);
   {

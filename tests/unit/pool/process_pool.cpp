@@ -103,9 +103,8 @@ TEST_CASE("a killed worker costs only the task it ran, and is replaced") {
 TEST_CASE("workers killed at random lose nothing but what they ran") {
   mp::ProcessPoolExecutor pool(2);
   std::vector<mp::Future<int>> futures;
-  std::atomic<bool> stop{false};
-  std::thread killer([&] {
-    for (int i = 0; i < 40 && !stop; ++i) {
+  std::jthread killer([&](std::stop_token stop) {
+    for (int i = 0; i < 40 && !stop.stop_requested(); ++i) {
       std::this_thread::sleep_for(3ms);
       for (pid_t pid : pool.worker_pids()) {
         ::kill(pid, SIGKILL);
@@ -123,11 +122,26 @@ TEST_CASE("workers killed at random lose nothing but what they ran") {
       ++crashes;
     }
   }
-  stop = true;
+  killer.request_stop();
   killer.join();
   CHECK(values + crashes == kTasks);
   CHECK(crashes <= 40);
   CHECK(pool.submit(square, 4).result(30s) == 16);
+}
+
+TEST_CASE("workers killed while they start are replaced until one gets through") {
+  mp::Value<int> starts(0);
+  mp::ProcessPoolExecutor pool({.max_workers = 1, .initializer = [starts]() mutable {
+    if (++starts <= 10) ::raise(SIGKILL);
+  }});
+  CHECK(pool.submit(square, 6).result(30s) == 36);
+  CHECK(starts.value() == 11);
+}
+
+TEST_CASE("workers that crash by themselves as they start end the pool, which says how they died") {
+  mp::ProcessPoolExecutor pool({.max_workers = 1, .initializer = [] { std::abort(); }});
+  auto f = pool.submit(square, 6);
+  CHECK_THROWS_WITH_AS(f.result(30s), doctest::Contains("SIGABRT"), mp::BrokenProcessPool);
 }
 
 TEST_CASE("a task beyond its time limit ends in TimeoutError, alone") {
