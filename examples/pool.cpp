@@ -32,8 +32,8 @@ int main() {
 
   for (long y : squares) std::cout << y << ' ';
   std::cout << "| " << sums[0] << ' ' << sums[1] << " | " << scaled[4] << " | " << total << " | " << laugh << std::endl;
-  return squares == std::vector<long>{1, 4, 9, 16, 25} && sums == std::vector<int>{3, 7} && scaled[4] == 35 && total == 385 &&
-                 laugh == "haha"
+  return squares == std::vector<long>{1, 4, 9, 16, 25} && sums == std::vector<int>{3, 7} && scaled[4] == 35 &&
+                 total == 385 && laugh == "haha"
              ? 0
              : 1;
 }

@@ -14,7 +14,9 @@ void greet(const std::string& whom) {
 int main() {
   mp::Process friendly({.name = "friendly"}, greet, "world");
   mp::Process crashing([] { std::abort(); });
-  mp::Process endless([] { for (;;) pause(); });
+  mp::Process endless([] {
+    for (;;) pause();
+  });
   friendly.start();
   crashing.start();
   endless.start();

@@ -1,7 +1,7 @@
 // Who ran it: the same four tasks on a process pool and on a thread pool. Task n works n seconds and returns its number and
 // the process that ran it: four processes on the first pool, one and the same on the second.
 //
-//   process_id [--scale FACTOR]      a task works n * FACTOR seconds
+//   process_id [--scale FACTOR]      a task works n * FACTOR seconds; where that is next to nothing, a worker may run several
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -42,8 +42,8 @@ int main(int argc, char** argv) {
 
   auto processes = show(mp::ProcessPoolExecutor(4), scale);
   auto threads = show(mp::ThreadPoolExecutor(4), scale);
-  if (processes.size() != 4 || processes.contains(::getpid()) || threads != std::set{::getpid()}) {
-    std::cerr << "process_id: expected four processes, then this one\n";
+  if (processes.contains(::getpid()) || threads != std::set{::getpid()}) {
+    std::cerr << "process_id: expected other processes, then this one\n";
     return 1;
   }
 }

@@ -33,6 +33,7 @@ int main() {
 
   double sum = std::accumulate(grid.begin(), grid.end(), 0.0);
   Range r = seen.get();
-  std::cout << hits.value() << " cells written, their sum is " << sum << ", rows " << r.least << " to " << r.most << std::endl;
+  std::cout << hits.value() << " cells written, their sum is " << sum << ", rows " << r.least << " to " << r.most
+            << std::endl;
   return hits.value() == 1000 && sum == 4500 && r.least == 0 && r.most == 9 ? 0 : 1;
 }

@@ -29,7 +29,10 @@ bool is_prime(std::uint64_t n) {
 // A line on the terminal that is drawn again and again; nothing where standard error is no terminal.
 class ProgressBar {
  public:
-  ProgressBar(std::string name, std::size_t total) : name_(std::move(name)), total_(total), shown_(::isatty(STDERR_FILENO)) {}
+  ProgressBar(std::string name, std::size_t total)
+      : name_(std::move(name)),
+        total_(total),
+        shown_(::isatty(STDERR_FILENO)) {}
   ~ProgressBar() {
     if (shown_) fmt::print(stderr, "\r\033[K");
   }
@@ -114,9 +117,10 @@ int main(int argc, char** argv) {
   fmt::print("Processes: {:.3f}\n", processes.seconds);
   fmt::print("Threads  : {:.3f}\n", threads.seconds);
   fmt::print("Serial   : {:.3f}\n", serial.seconds);
-  fmt::print("Processes are {:.2f} times as fast as serial, {:.2f} times as fast as threads.\n", serial.seconds / processes.seconds,
-             threads.seconds / processes.seconds);
-  fmt::print("{} of {} numbers are prime.\n", std::count(serial.prime.begin(), serial.prime.end(), true), numbers.size());
+  fmt::print("Processes are {:.2f} times as fast as serial, {:.2f} times as fast as threads.\n",
+             serial.seconds / processes.seconds, threads.seconds / processes.seconds);
+  fmt::print("{} of {} numbers are prime.\n", std::count(serial.prime.begin(), serial.prime.end(), true),
+             numbers.size());
   if (processes.prime != serial.prime || threads.prime != serial.prime) {
     fmt::print(stderr, "prime: the answers of processes, threads and serial differ\n");
     return 1;

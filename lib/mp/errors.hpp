@@ -134,9 +134,11 @@ class BrokenThreadPool : public BrokenExecutor {
 class SharedMemoryFull : public Error {
  public:
   SharedMemoryFull(std::size_t asked, std::size_t used, std::size_t allowed)
-      : Error("shared memory is full: " + std::to_string(asked) + " bytes asked, " + std::to_string(used) +
-              " used, " + std::to_string(allowed) + " allowed"),
-        asked_(asked), used_(used), allowed_(allowed) {}
+      : Error("shared memory is full: " + std::to_string(asked) + " bytes asked, " + std::to_string(used) + " used, " +
+              std::to_string(allowed) + " allowed"),
+        asked_(asked),
+        used_(used),
+        allowed_(allowed) {}
   std::size_t asked() const noexcept { return asked_; }
   std::size_t used() const noexcept { return used_; }
   std::size_t allowed() const noexcept { return allowed_; }

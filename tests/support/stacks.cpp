@@ -42,10 +42,8 @@ int print_frame(Dwfl_Frame* frame, void* argument) {
   printer.out << "    #" << printer.frame++ << ' ';
   Dwfl_Module* module = dwfl_addrmodule(printer.dwfl, call);
   const char* name = module != nullptr ? dwfl_module_addrname(module, call) : nullptr;
-  if (name != nullptr)
-    printer.out << demangled(name);
-  else
-    printer.out << "0x" << std::hex << pc << std::dec;
+  if (name != nullptr) printer.out << demangled(name);
+  else printer.out << "0x" << std::hex << pc << std::dec;
   Dwfl_Line* line = module != nullptr ? dwfl_module_getsrc(module, call) : nullptr;
   int number = 0;
   const char* file = line != nullptr ? dwfl_lineinfo(line, nullptr, &number, nullptr, nullptr, nullptr) : nullptr;
@@ -90,8 +88,7 @@ void print_stacks(pid_t pid, std::ostream& out) {
   if (dwfl_linux_proc_report(dwfl, pid) == 0 && dwfl_report_end(dwfl, nullptr, nullptr) == 0 &&
       dwfl_linux_proc_attach(dwfl, pid, false) == 0)
     dwfl_getthreads(dwfl, print_thread, &printer);
-  else
-    out << "  no stack: " << dwfl_errmsg(-1) << '\n';
+  else out << "  no stack: " << dwfl_errmsg(-1) << '\n';
   dwfl_end(dwfl);
 }
 

@@ -146,7 +146,8 @@ Clock::duration time_limit() {
   const char* text = std::getenv("MP_TEST_TIMEOUT");
   if (text == nullptr) return 24h;
   const double seconds = std::atof(text);
-  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds - std::min(10.0, seconds / 4)));
+  return std::chrono::duration_cast<Clock::duration>(
+      std::chrono::duration<double>(seconds - std::min(10.0, seconds / 4)));
 }
 
 int exit_status(int status) {

@@ -7,9 +7,8 @@ export LC_ALL=C.UTF-8
 
 cd "$(dirname "$0")/.." || exit 1
 
-# Everything that the library, its examples and its tests are built with, Boost apart: its name differs.
+# Everything that the library, its examples and its tests are built with.
 base_packages='g++ meson ninja-build pkgconf libdw-dev nlohmann-json3-dev doctest-dev libcli11-dev libfmt-dev'
-oldest_boost=1.81
 oldest_clang=16
 
 say() { printf '%s\n' "$*" >&2; }
@@ -28,26 +27,6 @@ as_root() {
 }
 
 may_install() { [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; }
-
-is_at_least() { dpkg --compare-versions "$1" ge "$2"; }
-
-is_boost_there() {
-  version=$(sed -n 's/^#define BOOST_VERSION \([0-9]*\).*/\1/p' /usr/include/boost/version.hpp 2>/dev/null)
-  [ "${version:-0}" -ge 108100 ]
-}
-
-# Fails if the name is unknown to apt.
-candidate() { apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: \([0-9].*\)/\1/p' | grep .; }
-
-# The distribution's Boost if it is new enough, else the newest of those that carry their version in the name.
-boost_package() {
-  if version=$(candidate libboost-dev) && is_at_least "$version" $oldest_boost; then
-    echo libboost-dev
-  else
-    apt-cache --names-only search '^libboost1\.[0-9]*-dev$' | awk '{print $1}' | sort -t. -k2n | tail -n 1 | grep . ||
-      echo libboost-dev
-  fi
-}
 
 # The number in the name of the newest Clang that is installed, or nothing.
 installed_clang() {
@@ -76,7 +55,6 @@ missing_of() {
 install_missing() {
   command -v apt-get >/dev/null || return 0  # elsewhere Meson says what it does not find
   missing=$(missing_of $base_packages "$@")
-  is_boost_there || missing="$missing BOOST"
   [ "$wanted_compiler" != clang ] || is_clang_there || missing="$missing CLANG"
   [ -n "$missing" ] || return 0
 
@@ -97,14 +75,12 @@ so first run this, then ${0##*/} again for the packages' names:
   names=$(name_packages "$missing")
   as_root apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=600 $names ||
     die "apt-get could not install: $names"
-  is_boost_there || die "Boost $oldest_boost or newer is needed, and this distribution has none"
 }
 
-# Package names for a list in which BOOST and CLANG stand for what apt knows.
+# Package names for a list in which CLANG stands for what apt knows.
 name_packages() {
   for package in $1; do
     case $package in
-      BOOST) boost_package ;;
       CLANG) clang=$(packaged_clang) && echo "clang-$clang libclang-rt-$clang-dev" ;;
       *) echo "$package" ;;
     esac

@@ -27,7 +27,8 @@ std::size_t expected_size(const T& value) noexcept {
   } else if constexpr (pickle::detail::kForm<T> == pickle::detail::Form::text) {
     return value.size() * sizeof(typename T::value_type) + 16;
   } else if constexpr (pickle::detail::Contiguous<T>) {
-    if constexpr (pickle::detail::kFlat<typename T::value_type>) return value.size() * sizeof(typename T::value_type) + 16;
+    if constexpr (pickle::detail::kFlat<typename T::value_type>)
+      return value.size() * sizeof(typename T::value_type) + 16;
     else return 0;
   } else {
     return 0;

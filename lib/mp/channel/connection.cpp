@@ -21,7 +21,10 @@ Connection::Connection(const Connection& other) : pipe_(other.pipe_), side_(othe
 }
 
 Connection::Connection(Connection&& other) noexcept
-    : pipe_(std::move(other.pipe_)), owner_(other.owner_), side_(other.side_), deaf_(other.deaf_) {
+    : pipe_(std::move(other.pipe_)),
+      owner_(other.owner_),
+      side_(other.side_),
+      deaf_(other.deaf_) {
   if (pipe_) note();
 }
 
@@ -35,13 +38,15 @@ Connection& Connection::operator=(Connection other) noexcept {
 
 // A closure that holds this handle keeps the end open while it travels, and names it to keep_in_child().
 void Connection::note() const noexcept {
-  if (auto* recorder = memory::Recorder::current()) [[unlikely]] recorder->note(state().tokens[side_]);
+  if (auto* recorder = memory::Recorder::current()) [[unlikely]]
+    recorder->note(state().tokens[side_]);
 }
 
 // This process counts as having the end open, if it did not yet with this handle: a new one, or a fork child's copy.
 void Connection::claim() {
   const memory::Tag me = memory::self();
-  if (std::atomic_ref<memory::Tag>(owner_).load(std::memory_order_acquire) != me) [[unlikely]] own().attach(me, owner_);
+  if (std::atomic_ref<memory::Tag>(owner_).load(std::memory_order_acquire) != me) [[unlikely]]
+    own().attach(me, owner_);
 }
 
 void Connection::close() noexcept {
@@ -76,17 +81,20 @@ std::pair<Connection, Connection> Pipe(bool duplex) {
 
 void Connection::check(bool receiving) {
   const char* call = receiving ? "recv" : "send";
-  if (!pipe_) [[unlikely]] throw OSError(EBADF, call, "on a closed connection");
+  if (!pipe_) [[unlikely]]
+    throw OSError(EBADF, call, "on a closed connection");
   claim();
-  if (receiving && !readable()) [[unlikely]] throw OSError(EBADF, call, "on a connection that cannot receive");
-  if (!receiving && !writable()) [[unlikely]] throw OSError(EBADF, call, "on a connection that only receives");
+  if (receiving && !readable()) [[unlikely]]
+    throw OSError(EBADF, call, "on a connection that cannot receive");
+  if (!receiving && !writable()) [[unlikely]]
+    throw OSError(EBADF, call, "on a connection that only receives");
 }
 
-void Connection::throw_broken() const { throw BrokenPipeError(EPIPE, "send", "on a connection whose other end is gone"); }
-
-void Connection::throw_end_of_file() {
-  throw EOFError("recv on a connection whose other end is gone: end of file");
+void Connection::throw_broken() const {
+  throw BrokenPipeError(EPIPE, "send", "on a connection whose other end is gone");
 }
+
+void Connection::throw_end_of_file() { throw EOFError("recv on a connection whose other end is gone: end of file"); }
 
 // False once time is up. Throws EOFError.
 bool Connection::wait_incoming(const os::Deadline& deadline) {
@@ -107,7 +115,8 @@ bool Connection::take_parcel(channel::Parcel& parcel, Timeout timeout) {
 
 // ---- bytes ---------------------------------------------------------------------------------------------------------
 
-void Connection::send_bytes(std::span<const std::byte> bytes, std::ptrdiff_t offset, std::optional<std::ptrdiff_t> size) {
+void Connection::send_bytes(std::span<const std::byte> bytes, std::ptrdiff_t offset,
+                            std::optional<std::ptrdiff_t> size) {
   check(false);
   const auto length = static_cast<std::ptrdiff_t>(bytes.size());
   if (offset < 0) throw ValueError("send_bytes: the offset is negative");
@@ -130,7 +139,9 @@ std::span<const std::byte> without_type(const channel::Parcel& parcel) {
   return parcel.payload().subspan(sizeof(std::uint64_t));
 }
 
-std::string text_of(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+std::string text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 }  // namespace
 
@@ -147,7 +158,8 @@ std::string Connection::recv_bytes(std::optional<std::size_t> maxlength) {
 
 std::size_t Connection::recv_bytes_into(std::span<std::byte> buffer, std::ptrdiff_t offset) {
   if (offset < 0) throw ValueError("recv_bytes_into: the offset is negative");
-  if (offset > static_cast<std::ptrdiff_t>(buffer.size())) throw ValueError("recv_bytes_into: the buffer ends before the offset");
+  if (offset > static_cast<std::ptrdiff_t>(buffer.size()))
+    throw ValueError("recv_bytes_into: the buffer ends before the offset");
   channel::Parcel parcel;
   take_parcel(parcel, Timeout());
   const auto bytes = without_type(parcel);

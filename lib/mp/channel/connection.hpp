@@ -90,7 +90,9 @@ class Connection {
   bool readable() const noexcept { return pipe_ && !deaf_ && (state().duplex || side_ == 0); }
   bool writable() const noexcept { return pipe_ && (state().duplex || side_ == 1); }
 
-  friend bool operator==(const Connection& a, const Connection& b) noexcept { return a.pipe_ == b.pipe_ && a.side_ == b.side_; }
+  friend bool operator==(const Connection& a, const Connection& b) noexcept {
+    return a.pipe_ == b.pipe_ && a.side_ == b.side_;
+  }
 
   // What connection::wait() looks at. Throws as recv().
   channel::Source source();
@@ -136,11 +138,12 @@ std::pair<Connection, Connection> Pipe(bool duplex = true);
 template <class Try>
 void Connection::put(Try attempt) {
   check(false);
-  if (peer().look()) [[unlikely]] throw_broken();
+  if (peer().look()) [[unlikely]]
+    throw_broken();
   while (attempt() == channel::Put::full) [[unlikely]] {
-    outgoing().wait_writable(os::Deadline(), peer().state());
-    if (peer().look()) throw_broken();
-  }
+      outgoing().wait_writable(os::Deadline(), peer().state());
+      if (peer().look()) throw_broken();
+    }
 }
 
 template <class T>
@@ -172,7 +175,8 @@ bool Connection::take(Try attempt, Timeout timeout) {
       if (!wait_incoming(deadline)) return false;
     } while (!attempt());
   }
-  if (channel::doorbell_in_use()) [[unlikely]] channel::refresh_doorbell(incoming());
+  if (channel::doorbell_in_use()) [[unlikely]]
+    channel::refresh_doorbell(incoming());
   return true;
 }
 

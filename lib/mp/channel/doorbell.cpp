@@ -74,7 +74,9 @@ void tell_helper(Doorbell& d) noexcept {
         else all = false;
       }
     }
-    const auto limit = !all ? std::chrono::milliseconds(1) : words.size() > 1 ? os::kSlice : std::chrono::nanoseconds(std::chrono::hours(1));
+    const auto limit = !all               ? std::chrono::milliseconds(1)
+                       : words.size() > 1 ? os::kSlice
+                                          : std::chrono::nanoseconds(std::chrono::hours(1));
     os::futex_wait_any(words.data(), static_cast<int>(words.size()), limit);
   }
 }

@@ -26,7 +26,10 @@ class Source {
  public:
   // `stop`: bit 0 set, nothing will come any more. `peer`: who keeps it from being set, if their life is to be looked at.
   Source(memory::Ref keep, Stream& stream, const std::atomic<std::uint32_t>& stop, Openers* peer) noexcept
-      : keep_(std::move(keep)), stream_(&stream), stop_(&stop), peer_(peer) {}
+      : keep_(std::move(keep)),
+        stream_(&stream),
+        stop_(&stop),
+        peer_(peer) {}
   bool ready() const noexcept {
     return !stream_->empty() || (stop_->load(std::memory_order_acquire) & 1) || (peer_ != nullptr && peer_->look());
   }

@@ -7,7 +7,8 @@ namespace mp::channel {
 memory::Ref make_blob(std::size_t size, std::size_t carried) {
   const std::size_t most = memory::detail::capacity;
   if (size > most || carried > most / sizeof(Offset)) throw SharedMemoryFull(size, memory::usage().committed, most);
-  return memory::create<Blob>(memory::Kind::bytes, 0, (size + 7) / 8 * 8 + carried * sizeof(Offset), Blob{size, carried});
+  return memory::create<Blob>(memory::Kind::bytes, 0, (size + 7) / 8 * 8 + carried * sizeof(Offset),
+                              Blob{size, carried});
 }
 
 bool is_blob(Offset object) noexcept {

@@ -26,7 +26,9 @@ inline constexpr std::uint64_t kBytesMessage = 0x7365'7479'6270'6d01;
 struct PipeState {
   PipeState(bool both_ways, Offset token0, Offset token1)
       : streams{Stream({.bytes = kPipeBytes}), Stream({.bytes = kPipeBytes})},
-        openers{Openers(token0), Openers(token1)}, tokens{token0, token1}, duplex(both_ways) {}
+        openers{Openers(token0), Openers(token1)},
+        tokens{token0, token1},
+        duplex(both_ways) {}
 
   // End `side` is gone: whoever waits at the other looks again.
   void hang_up() noexcept {

@@ -48,12 +48,14 @@ class TypedQueue : public QueueBase {
     if constexpr (kSmallFlat<T>) {
       std::byte bytes[sizeof(T)];
       std::memcpy(bytes, &item, sizeof(T));
-      return put_until(stream, [&] { return stream.try_put_flat(bytes); }, block, timeout);
+      return put_until(
+          stream, [&] { return stream.try_put_flat(bytes); }, block, timeout);
     } else {
       Outgoing message(expected_size(item));
       pickle::dump(message.writer(), item);
       message.seal();
-      return put_until(stream, [&] { return message.try_put(stream); }, block, timeout);
+      return put_until(
+          stream, [&] { return message.try_put(stream); }, block, timeout);
     }
   }
 
@@ -63,11 +65,14 @@ class TypedQueue : public QueueBase {
     if constexpr (kSmallFlat<T> && std::is_default_constructible_v<T>) {
       std::byte bytes[sizeof(T)];
       bool other = false;
-      why = take_until(stream, [&] {
-        const Got got = stream.try_take_flat(bytes);
-        other = got == Got::other;
-        return got != Got::empty;
-      }, block, timeout);
+      why = take_until(
+          stream,
+          [&] {
+            const Got got = stream.try_take_flat(bytes);
+            other = got == Got::other;
+            return got != Got::empty;
+          },
+          block, timeout);
       if (why != Outcome::done) return std::nullopt;
       if (!other) [[likely]] {
         T item;
@@ -76,15 +81,18 @@ class TypedQueue : public QueueBase {
       }
     }
     Parcel parcel;
-    why = take_until(stream, [&] { return stream.try_take(parcel) == Got::done; }, block, timeout);
+    why = take_until(
+        stream, [&] { return stream.try_take(parcel) == Got::done; }, block, timeout);
     if (why != Outcome::done) return std::nullopt;
     return std::optional<T>(decode<T>(parcel.payload()));
   }
   T get_value(bool block, Timeout timeout) const {
     Outcome why;
     std::optional<T> item = take_value(why, block, timeout);
-    if (why == Outcome::shut_down) [[unlikely]] throw ShutDown();
-    if (!item) [[unlikely]] throw Empty();
+    if (why == Outcome::shut_down) [[unlikely]]
+      throw ShutDown();
+    if (!item) [[unlikely]]
+      throw Empty();
     return *std::move(item);
   }
 };
@@ -100,8 +108,10 @@ class FullQueue : public TypedQueue<T, flavour> {
   // mp_pickle throws, SharedMemoryFull: then the queue is as before.
   void put(const T& item, bool block = true, Timeout timeout = {}) const {
     const Put result = this->put_value(item, block, timeout);
-    if (result == Put::shut_down) [[unlikely]] throw ShutDown();
-    if (result == Put::full) [[unlikely]] throw Full();
+    if (result == Put::shut_down) [[unlikely]]
+      throw ShutDown();
+    if (result == Put::full) [[unlikely]]
+      throw Full();
   }
   void put_nowait(const T& item) const { put(item, false); }
   // The same without throwing for the queue's state: whether the item is in.

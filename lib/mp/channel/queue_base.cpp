@@ -7,8 +7,8 @@
 namespace mp::channel {
 namespace {
 
-[[maybe_unused]] const bool registered =
-    memory::set_destroyer(memory::Kind::queue, [](void* object) noexcept { static_cast<QueueState*>(object)->stream.destroy(); });
+[[maybe_unused]] const bool registered = memory::set_destroyer(
+    memory::Kind::queue, [](void* object) noexcept { static_cast<QueueState*>(object)->stream.destroy(); });
 
 }  // namespace
 
@@ -61,7 +61,8 @@ bool QueueBase::join(Timeout timeout) const {
     if (s.all_done.wait(seen, deadline) != os::Woken::timed_out || !s.stream.has_dead_taker()) continue;
     if (const std::uint64_t lost = s.stream.finish_for_the_dead(); lost != 0) {
       s.all_done.notify_all();
-      throw OwnerDied("a consumer died with " + std::to_string(lost) + " item(s) of the queue taken and not done; they count as done now");
+      throw OwnerDied("a consumer died with " + std::to_string(lost) +
+                      " item(s) of the queue taken and not done; they count as done now");
     }
   }
 }

@@ -63,7 +63,8 @@ class QueueBase {
   static memory::Ref load(pickle::Reader& r, Flavour flavour, std::uint64_t element);
 
   QueueState& state() const {
-    if (!ref_) [[unlikely]] throw_closed();
+    if (!ref_) [[unlikely]]
+      throw_closed();
     return ref_.as<QueueState>();
   }
   [[noreturn]] static void throw_closed();
@@ -82,7 +83,8 @@ class QueueBase {
   enum class Outcome : std::uint8_t { done, empty, shut_down };
   template <class Try>
   static Outcome take_until(Stream& stream, Try take, bool block, Timeout timeout) {
-    if (take()) [[likely]] return Outcome::done;
+    if (take()) [[likely]]
+      return Outcome::done;
     std::optional<os::Deadline> deadline;
     for (;;) {
       // In this order: what was put before the shut-down is seen after it.

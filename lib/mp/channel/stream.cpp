@@ -52,18 +52,20 @@ bool Stream::full() const noexcept { return !has_room_outside(); }
 
 Put Stream::try_put(std::span<const std::byte> payload, std::span<const Offset> carried) {
   const std::size_t size = payload.size(), behind = carried.size_bytes();
-  return append(make_record(Form::small, size, carried.size()), round8(size) + behind, size, [&](std::byte* to) noexcept {
-    if (size != 0) std::memcpy(to, payload.data(), size);
-    if (behind != 0) std::memcpy(to + round8(size), carried.data(), behind);
-  });
+  return append(make_record(Form::small, size, carried.size()), round8(size) + behind, size,
+                [&](std::byte* to) noexcept {
+                  if (size != 0) std::memcpy(to, payload.data(), size);
+                  if (behind != 0) std::memcpy(to + round8(size), carried.data(), behind);
+                });
 }
 
 Put Stream::try_put(const memory::Ref& blob) {
   const Offset object = blob.offset();
-  return append(make_record(Form::blob, sizeof object, 0), sizeof object, blob.as<Blob>().size, [&](std::byte* to) noexcept {
-    memory::retain(object);
-    std::memcpy(to, &object, sizeof object);
-  });
+  return append(make_record(Form::blob, sizeof object, 0), sizeof object, blob.as<Blob>().size,
+                [&](std::byte* to) noexcept {
+                  memory::retain(object);
+                  std::memcpy(to, &object, sizeof object);
+                });
 }
 
 // Room for a record of `need` bytes and a link behind it; `tail` is moved to a new segment where this one is full. The link
@@ -71,8 +73,10 @@ Put Stream::try_put(const memory::Ref& blob) {
 std::byte* Stream::make_room(Place& tail, std::size_t need) {
   const Offset old = tail.segment();
   if (old != 0) [[likely]] {
-    if (!is_segment(old)) [[unlikely]] damaged("no segment");
-    if (tail.position() + need + kLink <= kSegment) [[likely]] return memory::at<std::byte>(old) + tail.position();
+    if (!is_segment(old)) [[unlikely]]
+      damaged("no segment");
+    if (tail.position() + need + kLink <= kSegment) [[likely]]
+      return memory::at<std::byte>(old) + tail.position();
     if (tail.position() + kLink > kSegment) damaged("no room for a link");
   }
   Offset fresh = spare_.exchange(0, std::memory_order_acq_rel);
@@ -106,24 +110,29 @@ bool Stream::wait_writable(const os::Deadline& deadline, const std::atomic<std::
 
 // Finds the next record, past a link if need be. False if there is none. What it says is checked against its segment.
 bool Stream::find_next(Next& next, const Hold& hold) {
-  if (hold.after_a_death && track_takers_) [[unlikely]] undo_half_take();
+  if (hold.after_a_death && track_takers_) [[unlikely]]
+    undo_half_take();
   Place head{head_.load(std::memory_order_relaxed)};
   if (head.raw == seen_tail_) {
     seen_tail_ = tail_.load(std::memory_order_acquire);
     if (head.raw == seen_tail_) return false;
   }
   next.left = 0;
-  if (head.segment() == 0) [[unlikely]] head = make_place(first_.load(std::memory_order_relaxed), 0, head.count());
+  if (head.segment() == 0) [[unlikely]]
+    head = make_place(first_.load(std::memory_order_relaxed), 0, head.count());
   for (;;) {
-    if (!is_segment(head.segment()) || head.position() + kRecordHead > kSegment) [[unlikely]] damaged("no segment");
+    if (!is_segment(head.segment()) || head.position() + kRecordHead > kSegment) [[unlikely]]
+      damaged("no segment");
     const std::byte* at = memory::at<std::byte>(head.segment()) + head.position();
     std::memcpy(&next.record, at, sizeof next.record);
     next.head = head;
     next.payload = at + kRecordHead;
-    if (next.record >> 56 != 0x6d) [[unlikely]] damaged("no record");
+    if (next.record >> 56 != 0x6d) [[unlikely]]
+      damaged("no record");
     if (head.position() + kRecordHead + round8(next.size()) + next.carried() * sizeof(Offset) > kSegment) [[unlikely]]
       damaged("a record is too long");
-    if (next.form() != Form::link) [[likely]] return true;
+    if (next.form() != Form::link) [[likely]]
+      return true;
     Offset beyond;
     std::memcpy(&beyond, next.payload, sizeof beyond);
     if (next.left != 0) damaged("two links in a row");
@@ -148,7 +157,8 @@ Got Stream::try_take(Parcel& parcel) {
       parcel.payload_ = {parcel.small_, next.size()};
       parcel.carried_ = {reinterpret_cast<const Offset*>(parcel.small_ + round8(next.size())), next.carried()};
     } else {
-      if (next.form() != Form::blob || next.size() != sizeof object || next.carried() != 0) damaged("an unknown record");
+      if (next.form() != Form::blob || next.size() != sizeof object || next.carried() != 0)
+        damaged("an unknown record");
       std::memcpy(&object, next.payload, sizeof object);
       if (!is_blob(object)) damaged("a message that is not there");
       // Held by this process before the message is taken, so that a kill while it is being read leaks nothing.

@@ -58,7 +58,8 @@ constexpr Place make_place(Offset segment, std::size_t position, std::uint32_t c
   return {position / 8 | segment / kSegment << 13 | std::uint64_t{count & Place::kCountMask} << 35};
 }
 static_assert(make_place(3 * kSegment, kSegment - 8, 7).position() == kSegment - 8 &&
-              make_place(3 * kSegment, kSegment - 8, 7).segment() == 3 * kSegment && make_place(3 * kSegment, 8, 7).count() == 7);
+              make_place(3 * kSegment, kSegment - 8, 7).segment() == 3 * kSegment &&
+              make_place(3 * kSegment, 8, 7).count() == 7);
 
 // The word before a record's payload: bits 0-31 bytes of payload, bits 32-47 objects carried (their offsets follow the payload,
 // from the next multiple of 8 on), bits 48-55 form, bits 56-63 a mark that garbage seldom has.
@@ -149,10 +150,10 @@ class Stream {
   };
   // The next record, as found under the consumers' lock.
   struct Next {
-    Place head;              // where it begins
+    Place head;  // where it begins
     std::uint64_t record;
     const std::byte* payload;
-    Offset left;             // a segment that is done with once this is taken
+    Offset left;  // a segment that is done with once this is taken
     Form form() const noexcept { return static_cast<Form>(record >> 48 & 0xff); }
     std::size_t size() const noexcept { return record & 0xffffffff; }
     std::size_t carried() const noexcept { return record >> 32 & 0xffff; }
@@ -204,7 +205,8 @@ inline bool Stream::has_room(Place tail, Place head, std::uint64_t got_bytes) co
 }
 
 inline bool Stream::has_room_now(Place tail) noexcept {
-  if (has_room(tail, {seen_head_}, seen_got_bytes_)) [[likely]] return true;
+  if (has_room(tail, {seen_head_}, seen_got_bytes_)) [[likely]]
+    return true;
   seen_head_ = head_.load(std::memory_order_acquire);
   seen_got_bytes_ = got_bytes_[Place{seen_head_}.count() % 2].load(std::memory_order_relaxed);
   return has_room(tail, {seen_head_}, seen_got_bytes_);
@@ -222,17 +224,21 @@ inline void fence_after_unlock() noexcept {
 
 inline void Stream::tell_readers() noexcept {
   fence_after_unlock();
-  if (readable_.word().load(std::memory_order_relaxed) & 1) [[unlikely]] readable_.notify_one();
-  if (watch_.word().load(std::memory_order_relaxed) & 1) [[unlikely]] watch_.notify_all();
+  if (readable_.word().load(std::memory_order_relaxed) & 1) [[unlikely]]
+    readable_.notify_one();
+  if (watch_.word().load(std::memory_order_relaxed) & 1) [[unlikely]]
+    watch_.notify_all();
 }
 
 template <class Fill>
 Put Stream::append(std::uint64_t record, std::size_t body, std::uint64_t weight, Fill fill) {
   {
     Hold hold(put_lock_);
-    if (is_shut_down()) [[unlikely]] return Put::shut_down;
+    if (is_shut_down()) [[unlikely]]
+      return Put::shut_down;
     Place tail{tail_.load(std::memory_order_relaxed)};
-    if (!has_room_now(tail)) [[unlikely]] return Put::full;
+    if (!has_room_now(tail)) [[unlikely]]
+      return Put::full;
     std::byte* place = make_room(tail, kRecordHead + body);
     std::memcpy(place, &record, sizeof record);
     fill(place + kRecordHead);
@@ -251,12 +257,15 @@ Put Stream::append(std::uint64_t record, std::size_t body, std::uint64_t weight,
 inline void Stream::tell_writers() noexcept {
   if (max_items_ == Place::kCountMask && max_bytes_ == 0) return;
   fence_after_unlock();
-  if (!(writable_.word().load(std::memory_order_relaxed) & 1)) [[likely]] return;
+  if (!(writable_.word().load(std::memory_order_relaxed) & 1)) [[likely]]
+    return;
   // Not for each message that leaves a full stream, but when half of it is free: sleepers look by themselves after one slice.
   Place tail{tail_.load(std::memory_order_acquire)}, head{head_.load(std::memory_order_relaxed)};
   std::uint64_t bytes = put_bytes_[tail.count() % 2].load(std::memory_order_relaxed) -
                         got_bytes_[head.count() % 2].load(std::memory_order_relaxed);
-  if (((tail.count() - head.count()) & Place::kCountMask) > max_items_ / 2 || (max_bytes_ != 0 && bytes > max_bytes_ / 2)) return;
+  if (((tail.count() - head.count()) & Place::kCountMask) > max_items_ / 2 ||
+      (max_bytes_ != 0 && bytes > max_bytes_ / 2))
+    return;
   if (max_items_ == 1) writable_.notify_one();
   else writable_.notify_all();
 }
@@ -270,7 +279,8 @@ inline void Stream::commit_take(const Next& next, std::uint64_t weight) noexcept
   std::size_t length = kRecordHead + round8(next.size()) + next.carried() * sizeof(Offset);
   Place after = make_place(next.head.segment(), next.head.position() + length, count + 1);
   head_.store(after.raw, std::memory_order_release);  // the commit point
-  if (next.left) [[unlikely]] recycle(next.left);
+  if (next.left) [[unlikely]]
+    recycle(next.left);
 }
 
 template <std::size_t bytes>
@@ -279,7 +289,8 @@ Got Stream::try_take_flat(std::byte (&payload)[bytes]) {
     Hold hold(take_lock_);
     Next next;
     if (!find_next(next, hold)) return Got::empty;
-    if (next.record != make_record(Form::small, bytes, 0)) [[unlikely]] return Got::other;
+    if (next.record != make_record(Form::small, bytes, 0)) [[unlikely]]
+      return Got::other;
     std::memcpy(payload, next.payload, bytes);
     if (track_takers_) note_taker(next.head.count());
     commit_take(next, bytes);

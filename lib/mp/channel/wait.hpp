@@ -10,7 +10,6 @@
 #include <cstddef>
 #include <initializer_list>
 #include <optional>
-#include <ranges>
 #include <span>
 #include <vector>
 
@@ -18,14 +17,15 @@
 #include "mp/channel/doorbell.hpp"
 #include "mp/channel/queue_base.hpp"
 #include "mp/os/clock.hpp"
+#include "mp/pickle/range.hpp"
 
 namespace mp::connection {
 
 class Waitable {
  public:
-  Waitable(Connection& connection) : source_(connection.source()) {}             // ready when poll() is true
-  Waitable(const channel::QueueBase& queue) : source_(queue.source()) {}         // ready when get() would not wait
-  Waitable(int fd);                                                              // ready when readable, or in error
+  Waitable(Connection& connection) : source_(connection.source()) {}      // ready when poll() is true
+  Waitable(const channel::QueueBase& queue) : source_(queue.source()) {}  // ready when get() would not wait
+  Waitable(int fd);                                                       // ready when readable, or in error
 
   const std::optional<channel::Source>& source() const noexcept { return source_; }
   int fd() const noexcept { return fd_; }
@@ -41,10 +41,10 @@ inline std::vector<std::size_t> wait(std::initializer_list<Waitable> objects, Ti
   return wait(std::span(objects.begin(), objects.size()), timeout);
 }
 // The same for a range of connections, queues or descriptors.
-template <std::ranges::input_range Range>
-  requires(std::is_constructible_v<Waitable, std::ranges::range_reference_t<Range>> &&
-           !std::is_same_v<std::ranges::range_value_t<Range>, Waitable>)
-std::vector<std::size_t> wait(Range&& objects, Timeout timeout = {}) {
+template <pickle::InputRange Range>
+requires(std::is_constructible_v<Waitable, pickle::RangeReference<Range>> &&
+         !std::is_same_v<pickle::RangeValue<Range>, Waitable>) std::vector<std::size_t> wait(Range&& objects,
+                                                                                             Timeout timeout = {}) {
   std::vector<Waitable> list;
   for (auto&& object : objects) list.emplace_back(object);
   return wait(std::span<const Waitable>(list), timeout);

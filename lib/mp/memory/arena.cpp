@@ -57,14 +57,16 @@ constexpr std::size_t class_size(std::size_t c) noexcept {
   std::size_t doubling = (c - 4) / 4, step = (c - 4) % 4;
   return (std::size_t{128} << doubling) + (step + 1) * (std::size_t{32} << doubling);
 }
-static_assert(class_size(3) == 128 && class_size(4) == 160 && class_size(7) == 256 && class_size(kClasses - 1) == 32768);
+static_assert(class_size(3) == 128 && class_size(4) == 160 && class_size(7) == 256 &&
+              class_size(kClasses - 1) == 32768);
 
 constexpr std::size_t class_for(std::size_t size) noexcept {
   if (size <= 128) return size == 0 ? 0 : (size - 1) / 32;
   auto doubling = static_cast<std::size_t>(std::bit_width((size - 1) >> 7)) - 1;
   return 4 + doubling * 4 + ((size - 1) - (std::size_t{128} << doubling)) / (std::size_t{32} << doubling);
 }
-static_assert(class_for(128) == 3 && class_for(129) == 4 && class_for(256) == 7 && class_for(257) == 8 && class_for(32768) == kClasses - 1);
+static_assert(class_for(128) == 3 && class_for(129) == 4 && class_for(256) == 7 && class_for(257) == 8 &&
+              class_for(32768) == kClasses - 1);
 
 constexpr std::size_t blocks_in(std::size_t c) noexcept { return kPage / class_size(c); }
 
@@ -229,11 +231,11 @@ void finish_freeing(std::uint64_t first, std::uint64_t count) noexcept {
     os::decommit(arena_descriptor, page_offset(first), count * kPage);
     arena().committed_bytes.fetch_sub(count * kPage, std::memory_order_relaxed);
   }
-  for (std::uint64_t page = first + count; --page > first;)
-    write(page, make_word(PageKind::free, keep, kNobody, 0));
+  for (std::uint64_t page = first + count; --page > first;) write(page, make_word(PageKind::free, keep, kNobody, 0));
   write(first, make_word(PageKind::free, keep, kNobody, 0));
   // Used again before fresh pages: otherwise a churn of small runs would commit all that was ever in use.
-  if (first < arena().page_hint.load(std::memory_order_relaxed)) arena().page_hint.store(first, std::memory_order_relaxed);
+  if (first < arena().page_hint.load(std::memory_order_relaxed))
+    arena().page_hint.store(first, std::memory_order_relaxed);
 }
 
 [[noreturn]] void stop(const char* what, Offset offset) noexcept {
@@ -336,7 +338,8 @@ void give_back_slabs() noexcept {
         continue;
       }
       write(page, make_word(PageKind::free, true, kNobody, 0));
-      if (page < arena().page_hint.load(std::memory_order_relaxed)) arena().page_hint.store(page, std::memory_order_relaxed);
+      if (page < arena().page_hint.load(std::memory_order_relaxed))
+        arena().page_hint.store(page, std::memory_order_relaxed);
       heap.pages[i] = heap.pages.back();
       if (heap.current == heap.pages.size() - 1) heap.current = i;
       heap.pages.pop_back();
@@ -360,7 +363,8 @@ void* map_at(std::uint64_t where, std::uint64_t capacity, int fd) noexcept {
 
 void* map_anywhere(std::uint64_t capacity, int fd) noexcept {
   return reinterpret_cast<void*>(os::call(os::Call::mmap, [&] {
-    return reinterpret_cast<std::intptr_t>(::mmap(nullptr, capacity, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0));
+    return reinterpret_cast<std::intptr_t>(
+        ::mmap(nullptr, capacity, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0));
   }));
 }
 
@@ -391,7 +395,8 @@ void map_new_arena() {
   words = round(words);
   std::uint64_t bitmaps = round(words + pages * 8), first_page = round(bitmaps + pages * kBitmapWords * 8);
   pages = (size - first_page) / kPage;
-  if (int error = os::commit(arena_descriptor, 0, 4096)) throw OSError(error, "fallocate", "the family's shared memory");
+  if (int error = os::commit(arena_descriptor, 0, 4096))
+    throw OSError(error, "fallocate", "the family's shared memory");
   Arena& a = *new (detail::base) Arena{};
   a.layout = kLayout;
   a.agreed_base = reinterpret_cast<std::uint64_t>(detail::base);
@@ -439,7 +444,8 @@ Offset allocate(std::size_t size, std::size_t align, Content content) {
     std::uint64_t count = size / kPage + (size % kPage != 0);
     if (count > arena().pages) throw_full(size);
     std::uint64_t first = take_pages(count, size, HeapLock::free, content);
-    for (std::uint64_t page = first + 1; page < first + count; ++page) write(page, make_word(PageKind::tail, true, kNobody, first));
+    for (std::uint64_t page = first + 1; page < first + count; ++page)
+      write(page, make_word(PageKind::tail, true, kNobody, first));
     write(first, make_word(PageKind::large, true, kNobody, count));  // the commit point
     return page_offset(first);
   }
@@ -462,7 +468,8 @@ void deallocate(Offset offset) noexcept {
   if (!locate(offset, place)) stop("freeing what is no block", offset);
   if (place.word.kind() == PageKind::large) {
     std::uint64_t count = place.word.argument();
-    if (!exchange(place.page, place.word, make_word(PageKind::freeing, true, self(), count))) stop("freed twice", offset);
+    if (!exchange(place.page, place.word, make_word(PageKind::freeing, true, self(), count)))
+      stop("freed twice", offset);
     finish_freeing(place.page, count);
     return;
   }
@@ -514,13 +521,13 @@ void recover(Tag dead) noexcept {
       case PageKind::claiming: {
         // Tails of a run whose first page was not yet published.
         Word tail = make_word(PageKind::tail, true, kNobody, page);
-        for (std::uint64_t next = page + 1; next < high && exchange(next, tail, make_word(PageKind::free, true, kNobody, 0));) ++next;
+        for (std::uint64_t next = page + 1;
+             next < high && exchange(next, tail, make_word(PageKind::free, true, kNobody, 0));)
+          ++next;
         write(page, make_word(PageKind::free, word.committed(), kNobody, 0));
         break;
       }
-      case PageKind::freeing:
-        finish_freeing(page, word.argument());
-        break;
+      case PageKind::freeing: finish_freeing(page, word.argument()); break;
       case PageKind::slab: {
         std::size_t c = word.argument();
         if (all_free(page, c)) {

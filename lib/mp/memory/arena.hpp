@@ -34,8 +34,8 @@ using Tag = std::uint32_t;
 inline constexpr Tag kNobody = 0;
 
 namespace detail {
-inline std::byte* base = nullptr;      // where this process has mapped the arena; set once by start()
-inline std::uint64_t capacity = 0;     // bytes reserved there
+inline std::byte* base = nullptr;   // where this process has mapped the arena; set once by start()
+inline std::uint64_t capacity = 0;  // bytes reserved there
 }  // namespace detail
 
 // Makes this process's family (or joins the one it was born into: os/launch.hpp) if that has not happened yet. Every function that
@@ -50,7 +50,9 @@ template <class T>
 T* at(Offset offset) noexcept {
   return reinterpret_cast<T*>(detail::base + offset);
 }
-inline Offset offset_of(const void* p) noexcept { return static_cast<Offset>(static_cast<const std::byte*>(p) - detail::base); }
+inline Offset offset_of(const void* p) noexcept {
+  return static_cast<Offset>(static_cast<const std::byte*>(p) - detail::base);
+}
 
 // Whether the arena lies at the address that the whole family has agreed on, so that raw pointers into it mean the same
 // everywhere. True but where a spawned process found that address taken.

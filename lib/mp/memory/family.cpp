@@ -58,7 +58,8 @@ std::size_t child_hook_count = 0;
 Member& entry(std::size_t index) noexcept { return at<Member>(arena().members)[index]; }
 State state_of(std::size_t index) noexcept { return {entry(index).state.load(std::memory_order_acquire)}; }
 bool move(std::size_t index, State from, State to) noexcept {
-  return entry(index).state.compare_exchange_strong(from.raw, to.raw, std::memory_order_acq_rel, std::memory_order_acquire);
+  return entry(index).state.compare_exchange_strong(from.raw, to.raw, std::memory_order_acq_rel,
+                                                    std::memory_order_acquire);
 }
 
 // Commits the table up to and with `index`.
@@ -203,9 +204,11 @@ std::mutex starting_mutex;
 void join_locked(int fd, Tag tag) {
   map_inherited_arena(fd);
   std::size_t index = index_of(tag);
-  if (index == 0 || index >= arena().high_member.load(std::memory_order_acquire)) throw Error("no such member was enlisted");
+  if (index == 0 || index >= arena().high_member.load(std::memory_order_acquire))
+    throw Error("no such member was enlisted");
   State now = state_of(index);
-  if (now.phase() != Phase::starting || now.generation() != generation_of(tag)) throw Error("no such member was enlisted");
+  if (now.phase() != Phase::starting || now.generation() != generation_of(tag))
+    throw Error("no such member was enlisted");
   install_fork_handlers();
   if (!become(tag)) throw Error("no such member was enlisted");
   adopt_bag();
@@ -215,7 +218,8 @@ void join_locked(int fd, Tag tag) {
 }  // namespace
 
 void start() {
-  if (started.load(std::memory_order_acquire)) [[likely]] return;
+  if (started.load(std::memory_order_acquire)) [[likely]]
+    return;
   std::lock_guard guard(starting_mutex);
   if (started.load(std::memory_order_relaxed)) return;
   if (auto birth = os::birth()) return join_locked(birth->fd, birth->tag);
@@ -228,7 +232,8 @@ void start() {
 
 void join(int fd, Tag tag) {
   std::lock_guard guard(starting_mutex);
-  if (started.load(std::memory_order_relaxed)) throw Error("this process has begun a family of its own before it joined its parent's");
+  if (started.load(std::memory_order_relaxed))
+    throw Error("this process has begun a family of its own before it joined its parent's");
   join_locked(fd, tag);
 }
 
@@ -240,7 +245,8 @@ int arena_fd() {
 Tag detail::become_somebody() {
   start();
   Tag tag = my_tag.load(std::memory_order_acquire);
-  if (tag == kNobody) throw Error("this process found no place in its family's table when it was forked: it cannot use shared objects");
+  if (tag == kNobody)
+    throw Error("this process found no place in its family's table when it was forked: it cannot use shared objects");
   return tag;
 }
 
@@ -262,7 +268,8 @@ bool alive(Tag tag) noexcept {
           continue;
         }
         return now.by() == kNobody || alive(now.by()) ||
-               os::monotonic_now() < std::chrono::nanoseconds(entry(index).start_time.load(std::memory_order_relaxed)) + kBirth;
+               os::monotonic_now() <
+                   std::chrono::nanoseconds(entry(index).start_time.load(std::memory_order_relaxed)) + kBirth;
       case Phase::living: {
         Member& m = entry(index);
         os::Life life{m.pid.load(std::memory_order_acquire), m.start_time.load(std::memory_order_relaxed)};
@@ -343,7 +350,8 @@ bool retire(Tag tag) noexcept {
 void sweep() noexcept {
   Arena& a = arena();
   std::int64_t now = os::monotonic_now().count(), last = a.last_sweep.load(std::memory_order_relaxed);
-  if (now - last < os::kSlice.count() || !a.last_sweep.compare_exchange_strong(last, now, std::memory_order_acq_rel)) return;
+  if (now - last < os::kSlice.count() || !a.last_sweep.compare_exchange_strong(last, now, std::memory_order_acq_rel))
+    return;
   std::uint64_t high = a.high_member.load(std::memory_order_acquire);
   for (std::size_t index = 1; index < high; ++index) {
     State state = state_of(index);

@@ -26,10 +26,10 @@ struct Arena {
   alignas(64) std::atomic<std::uint64_t> committed_bytes;
   std::atomic<std::uint64_t> described_pages;  // tables are committed for pages below this
   std::atomic<std::uint64_t> described_members;
-  std::atomic<std::uint64_t> high_page;        // no page at or above was ever claimed
+  std::atomic<std::uint64_t> high_page;  // no page at or above was ever claimed
   std::atomic<std::uint64_t> high_member;
-  std::atomic<std::uint64_t> orphans;          // slabs without owner, at least (a hint)
-  std::atomic<std::uint64_t> page_hint;        // where to look for free pages next (a hint)
+  std::atomic<std::uint64_t> orphans;                // slabs without owner, at least (a hint)
+  std::atomic<std::uint64_t> page_hint;              // where to look for free pages next (a hint)
   alignas(64) std::atomic<std::int64_t> last_sweep;  // CLOCK_MONOTONIC, ns
 };
 

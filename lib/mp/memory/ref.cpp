@@ -21,8 +21,8 @@ struct Bag {
 constexpr std::size_t kFirstPlaces = 62;
 
 struct Holding {
-  std::uint32_t refs;           // in this process
-  std::atomic<Offset>* entry;   // in its bag
+  std::uint32_t refs;          // in this process
+  std::atomic<Offset>* entry;  // in its bag
 };
 
 // Private, guarded by bag_mutex; a fork child starts with its parent's copy. Never destroyed: Refs in globals and
@@ -93,7 +93,8 @@ void release(Offset object) noexcept {
 bool is_object(Offset object, Kind kind, std::uint64_t type) noexcept {
   if (object % 16 != 0 || object < sizeof(Header) || block_size(object - sizeof(Header)) == 0) return false;
   const Header& header = header_of(object);
-  return header.kind == kind && header.holders.load(std::memory_order_relaxed) > 0 && (type == 0 || header.type == type);
+  return header.kind == kind && header.holders.load(std::memory_order_relaxed) > 0 &&
+         (type == 0 || header.type == type);
 }
 
 Offset create_raw(Kind kind, std::uint64_t type, std::size_t size, std::size_t align, Content content) {

@@ -23,7 +23,25 @@ namespace mp::memory {
 
 // What an object is: checked when an offset arrives from another process, and how it is destroyed.
 enum class Kind : std::uint32_t {
-  none, bytes, lock, rlock, semaphore, condition, event, barrier, value, array, stream, queue, pipe, record, call, board, job, engine, last
+  none,
+  bytes,
+  lock,
+  rlock,
+  semaphore,
+  condition,
+  event,
+  barrier,
+  value,
+  array,
+  stream,
+  queue,
+  pipe,
+  record,
+  call,
+  board,
+  job,
+  engine,
+  last
 };
 
 struct Header {
@@ -71,7 +89,8 @@ class Ref {
     if (object_) hold(object_);
   }
   Ref(const Ref& other) : Ref(other.object_) {
-    if (object_ && Recorder::current()) [[unlikely]] Recorder::current()->note(object_);
+    if (object_ && Recorder::current()) [[unlikely]]
+      Recorder::current()->note(object_);
   }
   Ref(Ref&& other) noexcept : object_(std::exchange(other.object_, 0)) {}
   Ref& operator=(Ref other) noexcept {
@@ -87,7 +106,8 @@ class Ref {
   // The object. Throws ValueError if there is none: the handle was moved from.
   template <class T>
   T& as() const {
-    if (object_ == 0) [[unlikely]] refuse_empty();
+    if (object_ == 0) [[unlikely]]
+      refuse_empty();
     return *at<T>(object_);
   }
   friend bool operator==(const Ref&, const Ref&) noexcept = default;
@@ -110,7 +130,8 @@ Offset create_raw(Kind kind, std::uint64_t type, std::size_t size, std::size_t a
 // mapped at: no pointers, no virtual functions. Throws SharedMemoryFull, or what T's constructor throws.
 template <class T, class... Args>
 Ref create_filled(Content content, Kind kind, std::uint64_t type, std::size_t extra, Args&&... args) {
-  static_assert(std::is_trivially_destructible_v<T>, "an object in the arena is destroyed by its kind's destroyer, in any process");
+  static_assert(std::is_trivially_destructible_v<T>,
+                "an object in the arena is destroyed by its kind's destroyer, in any process");
   Offset object = create_raw(kind, type, sizeof(T) + extra, alignof(T), content);
   if constexpr (std::is_nothrow_constructible_v<T, Args...>) {
     new (at<void>(object)) T(std::forward<Args>(args)...);

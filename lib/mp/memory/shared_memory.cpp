@@ -15,7 +15,8 @@ namespace {
 
 std::string checked(const std::string& given) {
   std::string name = given.substr(given.starts_with('/') ? 1 : 0);
-  if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos || name.find('\0') != std::string::npos)
+  if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos ||
+      name.find('\0') != std::string::npos)
     throw ValueError("'" + name + "' is no name of shared memory: one word, with neither slash nor NUL in it");
   return name;
 }
@@ -66,7 +67,8 @@ SharedMemory::SharedMemory(const std::optional<std::string>& name, bool create, 
     if (create) os::unlink_named_shared_memory(name_);
     fail(error, "mmap", name_, size_);
   }
-  bytes_ = std::shared_ptr<std::byte[]>(reinterpret_cast<std::byte*>(place), [n = size_](std::byte* p) { ::munmap(p, n); });
+  bytes_ =
+      std::shared_ptr<std::byte[]>(reinterpret_cast<std::byte*>(place), [n = size_](std::byte* p) { ::munmap(p, n); });
 }
 
 std::shared_ptr<std::byte[]> SharedMemory::view() const {
@@ -75,7 +77,8 @@ std::shared_ptr<std::byte[]> SharedMemory::view() const {
 }
 
 void SharedMemory::unlink() {
-  if (int error = os::unlink_named_shared_memory(name_)) throw OSError(error, "shm_unlink", "shared memory '" + name_ + "'");
+  if (int error = os::unlink_named_shared_memory(name_))
+    throw OSError(error, "shm_unlink", "shared memory '" + name_ + "'");
 }
 
 }  // namespace mp

@@ -24,7 +24,8 @@ class SharedMemory {
   // Attaches to the object `name`, or with `create` makes a new one of `size` bytes, all zero, under `name` or a
   // generated one. A leading slash in `name` may stand or not. Throws ValueError (no name and no create, size 0, a name that
   // is none), OSError (errc::file_exists, no_such_file_or_directory, permission_denied, ...), SharedMemoryFull.
-  explicit SharedMemory(const std::optional<std::string>& name = std::nullopt, bool create = false, std::size_t size = 0);
+  explicit SharedMemory(const std::optional<std::string>& name = std::nullopt, bool create = false,
+                        std::size_t size = 0);
   static SharedMemory create(std::size_t size) { return SharedMemory(std::nullopt, true, size); }
 
   const std::string& name() const noexcept { return name_; }  // without the slash

@@ -11,8 +11,10 @@
 // A frame that does nothing but call function(argument), with a personality routine of ours. No language-specific data: nothing is
 // caught or cleaned up in it.
 extern "C" void mp_call_watched(void (*function)(void*), void* argument);
-extern "C" [[gnu::used, gnu::visibility("hidden")]] _Unwind_Reason_Code mp_watch_personality(int, _Unwind_Action, std::uint64_t,
-                                                                                           _Unwind_Exception*, _Unwind_Context*);
+extern "C" [[gnu::used, gnu::visibility("hidden")]] _Unwind_Reason_Code mp_watch_personality(int, _Unwind_Action,
+                                                                                             std::uint64_t,
+                                                                                             _Unwind_Exception*,
+                                                                                             _Unwind_Context*);
 
 asm(R"(
   .text
@@ -96,13 +98,15 @@ bool contains_any(std::string_view text, std::initializer_list<std::string_view>
 
 // The throwing: from the innermost frame to __cxa_throw.
 bool throws(std::string_view function) {
-  return contains_any(function, {"__cxa_throw", "__cxa_rethrow", "std::rethrow_exception", "_Unwind_RaiseException", "_Unwind_Resume_or_Rethrow",
-                                 "mp_watch_personality", "mp::os::(anonymous namespace)::note_frame"});
+  return contains_any(
+      function, {"__cxa_throw", "__cxa_rethrow", "std::rethrow_exception", "_Unwind_RaiseException",
+                 "_Unwind_Resume_or_Rethrow", "mp_watch_personality", "mp::os::(anonymous namespace)::note_frame"});
 }
 // The calling: between the watched frame and the user's function.
 bool calls(std::string_view function) {
   return contains_any(function.substr(0, function.find('(')),
-                      {"mp_call_watched", "mp::os::", "mp::pool::", "mp::process::", "mp::pickle::", "std::__invoke", "std::invoke", "std::__apply", "std::apply"});
+                      {"mp_call_watched", "mp::os::", "mp::pool::", "mp::process::", "mp::pickle::", "std::__invoke",
+                       "std::invoke", "std::__apply", "std::apply"});
 }
 
 }  // namespace
@@ -151,7 +155,8 @@ std::string Stack::text() const {
     const Frame& frame = frames[i];
     // A return address is one behind its call, and may belong to the next line or function.
     const std::uint64_t call = frame.offset - (i == 0 && exact_first ? 0 : 1);
-    std::vector<Line> here = frame.file < files.size() ? symboliser.lines_at(files[frame.file], call) : std::vector<Line>(1);
+    std::vector<Line> here =
+        frame.file < files.size() ? symboliser.lines_at(files[frame.file], call) : std::vector<Line>(1);
     if (here.back().function == "mp_call_watched") break;
     for (Line& line : here) {
       lines.push_back(std::move(line));
@@ -174,7 +179,8 @@ std::string Stack::text() const {
 
 }  // namespace mp::os
 
-_Unwind_Reason_Code mp_watch_personality(int, _Unwind_Action actions, std::uint64_t, _Unwind_Exception*, _Unwind_Context* context) {
+_Unwind_Reason_Code mp_watch_personality(int, _Unwind_Action actions, std::uint64_t, _Unwind_Exception*,
+                                         _Unwind_Context* context) {
   if (actions & _UA_SEARCH_PHASE) {
     mp::os::Trace trace{mp::os::thrown.addresses, mp::os::kMaxStack, 0, _Unwind_GetCFA(context)};
     _Unwind_Backtrace(mp::os::note_frame, &trace);

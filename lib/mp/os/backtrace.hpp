@@ -17,7 +17,7 @@ inline constexpr std::size_t kMaxStack = 128;
 // Return addresses as module files and offsets from where the file's image begins: they mean the same in every process that has the files.
 struct Stack {
   struct Frame {
-    std::uint32_t file = 0;    // index into `files`; beyond: not in a file, and `offset` is the address
+    std::uint32_t file = 0;  // index into `files`; beyond: not in a file, and `offset` is the address
     std::uint64_t offset = 0;
   };
   std::vector<std::string> files;

@@ -10,8 +10,33 @@
 namespace mp::os {
 
 enum class Call : std::uint8_t {
-  close, dup, eventfd, fallocate, fcntl, fork, fstat, ftruncate, futex, ioctl, kill, memfd_create, mmap, munmap, open, pidfd_open, pipe,
-  poll, prctl, read, shm_open, shm_unlink, sigaction, socket, spawn, waitid, write,
+  close,
+  dup,
+  eventfd,
+  fallocate,
+  fcntl,
+  fork,
+  fstat,
+  ftruncate,
+  futex,
+  ioctl,
+  kill,
+  memfd_create,
+  mmap,
+  munmap,
+  open,
+  pidfd_open,
+  pipe,
+  poll,
+  prctl,
+  read,
+  shm_open,
+  shm_unlink,
+  sigaction,
+  socket,
+  spawn,
+  waitid,
+  write,
 };
 
 // Asked before each call: the errno to fail with, or 0 to let the call through. Set by tests only.

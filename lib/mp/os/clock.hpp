@@ -2,16 +2,16 @@
 // negative = do not wait. Inside, a Timeout becomes a Deadline on the monotonic clock once, at entry.
 #pragma once
 
+#include <time.h>
 #include <chrono>
 #include <optional>
-#include <time.h>
 
 namespace mp {
 
 class Timeout {
  public:
-  constexpr Timeout() noexcept = default;                                   // for ever
-  constexpr Timeout(std::nullopt_t) noexcept {}                             // for ever, Python's None
+  constexpr Timeout() noexcept = default;        // for ever
+  constexpr Timeout(std::nullopt_t) noexcept {}  // for ever, Python's None
   template <class Rep, class Period>
   constexpr Timeout(std::chrono::duration<Rep, Period> d) noexcept : forever_(false) {
     using std::chrono::nanoseconds;
@@ -43,7 +43,9 @@ inline std::chrono::nanoseconds monotonic_now() noexcept {
 class Deadline {
  public:
   Deadline() noexcept = default;  // never
-  explicit Deadline(Timeout t) noexcept : never_(t.forever()), at_(t.forever() ? t.left() : monotonic_now() + t.left()) {}
+  explicit Deadline(Timeout t) noexcept
+      : never_(t.forever()),
+        at_(t.forever() ? t.left() : monotonic_now() + t.left()) {}
   bool never() const noexcept { return never_; }
   bool passed() const noexcept { return !never_ && monotonic_now() >= at_; }
   // What is left, at most `slice`: the length of the next sleep. Zero when passed.

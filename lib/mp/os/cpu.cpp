@@ -22,7 +22,8 @@ unsigned override_count() {
   char* end = nullptr;
   errno = 0;
   long n = std::strtol(text, &end, 10);
-  if (errno || *end || n < 1 || n > 1'000'000) throw ValueError("MP_CPU_COUNT must be a positive number, not '" + std::string(text) + "'");
+  if (errno || *end || n < 1 || n > 1'000'000)
+    throw ValueError("MP_CPU_COUNT must be a positive number, not '" + std::string(text) + "'");
   return static_cast<unsigned>(n);
 }
 
@@ -61,7 +62,8 @@ double cgroup_quota() {
     std::string controllers = line.substr(first + 1, second - first - 1), path = line.substr(second + 1);
     std::string root = "/sys/fs/cgroup";
     if (!controllers.empty()) {
-      if (controllers != "cpu" && controllers.rfind("cpu,", 0) != 0 && controllers.find(",cpu") == std::string::npos) continue;
+      if (controllers != "cpu" && controllers.rfind("cpu,", 0) != 0 && controllers.find(",cpu") == std::string::npos)
+        continue;
       root += "/" + controllers;
     }
     for (;;) {

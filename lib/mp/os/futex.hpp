@@ -9,14 +9,15 @@
 namespace mp::os {
 
 enum class Woken : std::uint8_t {
-  woken,        // by futex_wake, or spuriously
-  changed,      // the word no longer held `expected`
+  woken,    // by futex_wake, or spuriously
+  changed,  // the word no longer held `expected`
   timed_out,
   interrupted,  // by a signal handler
 };
 
 // Sleeps while `word == expected`, at most `limit`. Never throws; any process that maps the word may wake it.
-Woken futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected, std::chrono::nanoseconds limit) noexcept;
+Woken futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
+                 std::chrono::nanoseconds limit) noexcept;
 
 // Wakes at most `count` sleepers; returns how many. Async-signal-safe.
 int futex_wake(const std::atomic<std::uint32_t>& word, int count) noexcept;

@@ -105,7 +105,8 @@ std::optional<int> exit_status(int pidfd, std::uint64_t* peak_bytes) noexcept {
   siginfo_t info{};
   rusage used{};
   // The system call itself: glibc's waitid() has no rusage. __WALL: also children that were not made with SIGCHLD.
-  auto reaped = call_again(Call::waitid, [&] { return ::syscall(SYS_waitid, P_PIDFD, pidfd, &info, WEXITED | WNOHANG | __WALL, &used); });
+  auto reaped = call_again(
+      Call::waitid, [&] { return ::syscall(SYS_waitid, P_PIDFD, pidfd, &info, WEXITED | WNOHANG | __WALL, &used); });
   if (reaped == 0 && info.si_pid != 0) {
     if (peak_bytes) *peak_bytes = static_cast<std::uint64_t>(used.ru_maxrss) * 1024;
     return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;

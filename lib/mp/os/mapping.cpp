@@ -40,7 +40,8 @@ std::optional<Mapping> mapping_of(const void* p) {
     unsigned long begin = 0, end = 0;
     char rights[5] = {};
     int name = 0;
-    if (std::sscanf(line, "%lx-%lx %4s %*s %*s %*s %n", &begin, &end, rights, &name) < 3 || at < begin || at >= end) continue;
+    if (std::sscanf(line, "%lx-%lx %4s %*s %*s %*s %n", &begin, &end, rights, &name) < 3 || at < begin || at >= end)
+      continue;
     std::string text = name != 0 ? line + name : "";
     while (!text.empty() && text.back() == '\n') text.pop_back();
     return Mapping{begin, end, rights[0] == 'r', std::move(text)};

@@ -5,8 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <mutex>
 #include <string_view>
@@ -24,7 +24,8 @@ struct Module {
   std::uintptr_t start = 0, end = 0;
   std::uint64_t id = 0;
   std::string file;
-  std::vector<Range> ranges;  // in the order in which they are asked: a relocated read-only part before the variable one that it is in
+  std::vector<Range>
+      ranges;  // in the order in which they are asked: a relocated read-only part before the variable one that it is in
 
   const Range* range_of(std::uintptr_t offset) const noexcept {
     for (const Range& r : ranges)
@@ -86,7 +87,10 @@ Module describe(const dl_phdr_info& info, bool program) {
     if (part.p_type == PT_GNU_RELRO) {
       m.ranges.insert(m.ranges.begin(), {range.begin, range.end, Segment::constant});
     } else if (part.p_type == PT_LOAD) {
-      m.ranges.push_back({range.begin, range.end, part.p_flags & PF_X ? Segment::code : part.p_flags & PF_W ? Segment::variable : Segment::constant});
+      m.ranges.push_back({range.begin, range.end,
+                          part.p_flags & PF_X   ? Segment::code
+                          : part.p_flags & PF_W ? Segment::variable
+                                                : Segment::constant});
     }
   }
   m.id = build_id(info);

@@ -21,8 +21,10 @@ constexpr unsigned long long kSmallShm = 1ull << 30;
 // done, so that no kill can come between the two.
 UniqueFd open_nameless_shm() noexcept {
   struct statvfs fs;
-  if (::statvfs("/dev/shm", &fs) != 0 || static_cast<unsigned long long>(fs.f_blocks) * fs.f_frsize < kSmallShm) return {};
-  return UniqueFd(call_again(Call::shm_open, [] { return ::open("/dev/shm", O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600); }));
+  if (::statvfs("/dev/shm", &fs) != 0 || static_cast<unsigned long long>(fs.f_blocks) * fs.f_frsize < kSmallShm)
+    return {};
+  return UniqueFd(
+      call_again(Call::shm_open, [] { return ::open("/dev/shm", O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600); }));
 }
 
 }  // namespace
@@ -30,20 +32,23 @@ UniqueFd open_nameless_shm() noexcept {
 UniqueFd create_shared_memory(std::size_t size) {
   UniqueFd fd = open_nameless_shm();
   if (!fd) fd = UniqueFd(call(Call::memfd_create, [] { return ::memfd_create("mp", MFD_CLOEXEC); }));
-  if (!fd) throw OSError(errno, "memfd_create", "for the family's shared memory (and /dev/shm is missing or too small)");
+  if (!fd)
+    throw OSError(errno, "memfd_create", "for the family's shared memory (and /dev/shm is missing or too small)");
   if (call_again(Call::ftruncate, [&] { return ::ftruncate(fd.get(), static_cast<off_t>(size)); }) != 0)
     throw OSError(errno, "ftruncate", "shared memory to " + std::to_string(size) + " bytes");
   return fd;
 }
 
 int commit(int fd, std::size_t begin, std::size_t size) noexcept {
-  auto result = call_again(Call::fallocate, [&] { return ::fallocate(fd, 0, static_cast<off_t>(begin), static_cast<off_t>(size)); });
+  auto result = call_again(Call::fallocate,
+                           [&] { return ::fallocate(fd, 0, static_cast<off_t>(begin), static_cast<off_t>(size)); });
   return result == 0 ? 0 : errno;
 }
 
 void decommit(int fd, std::size_t begin, std::size_t size) noexcept {
   call_again(Call::fallocate, [&] {
-    return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(begin), static_cast<off_t>(size));
+    return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(begin),
+                       static_cast<off_t>(size));
   });
 }
 
@@ -62,13 +67,15 @@ UniqueFd create_named_shared_memory(const std::string& name, std::size_t size) {
       // Opened by its name, so that /proc/PID/maps shows it, unless somebody was quick to unlink it.
       UniqueFd named = open_named_shared_memory(name);
       struct stat ours, theirs;
-      bool same = named && ::fstat(fd.get(), &ours) == 0 && ::fstat(named.get(), &theirs) == 0 && ours.st_ino == theirs.st_ino;
+      bool same =
+          named && ::fstat(fd.get(), &ours) == 0 && ::fstat(named.get(), &theirs) == 0 && ours.st_ino == theirs.st_ino;
       return same ? std::move(named) : std::move(fd);
     }
     if (errno == EEXIST) return fail(EEXIST);
   }
   // No O_TMPFILE or no /proc: the name comes first.
-  fd = UniqueFd(call_again(Call::shm_open, [&] { return ::shm_open(("/" + name).c_str(), O_CREAT | O_EXCL | O_RDWR, 0600); }));
+  fd = UniqueFd(
+      call_again(Call::shm_open, [&] { return ::shm_open(("/" + name).c_str(), O_CREAT | O_EXCL | O_RDWR, 0600); }));
   if (!fd) return {};
   if (int error = commit(fd.get(), 0, size)) {
     unlink_named_shared_memory(name);
@@ -93,7 +100,8 @@ long long size_of(int fd) noexcept {
 ShmSpace shared_memory_space() noexcept {
   struct statvfs fs;
   if (::statvfs("/dev/shm", &fs) != 0) return {0, 0};
-  return {static_cast<std::size_t>(fs.f_blocks - fs.f_bfree) * fs.f_frsize, static_cast<std::size_t>(fs.f_blocks) * fs.f_frsize};
+  return {static_cast<std::size_t>(fs.f_blocks - fs.f_bfree) * fs.f_frsize,
+          static_cast<std::size_t>(fs.f_blocks) * fs.f_frsize};
 }
 
 }  // namespace mp::os

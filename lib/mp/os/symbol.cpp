@@ -35,7 +35,8 @@ std::string function_of(Dwarf_Die* die) {
 class Debug {
  public:
   explicit Debug(const std::string& file) {
-    static const Dwfl_Callbacks callbacks{dwfl_build_id_find_elf, dwfl_build_id_find_debuginfo, dwfl_offline_section_address, nullptr};
+    static const Dwfl_Callbacks callbacks{dwfl_build_id_find_elf, dwfl_build_id_find_debuginfo,
+                                          dwfl_offline_section_address, nullptr};
     dwfl_ = dwfl_begin(&callbacks);
     if (dwfl_ == nullptr) return;
     dwfl_report_begin(dwfl_);
@@ -53,7 +54,8 @@ class Debug {
     GElf_Off within;
     GElf_Sym symbol;
     const char* name = module_ == nullptr ? nullptr
-                                          : dwfl_module_addrinfo(module_, start_ + offset, &within, &symbol, nullptr, nullptr, nullptr);
+                                          : dwfl_module_addrinfo(module_, start_ + offset, &within, &symbol, nullptr,
+                                                                 nullptr, nullptr);
     return name != nullptr ? demangled(name) : std::string();
   }
 
@@ -89,7 +91,8 @@ class Debug {
         place = {};
         if (dwarf_formudata(dwarf_attr(scope, DW_AT_call_file, &attribute), &number) == 0)
           place.file = last_component(dwarf_filesrc(files, number, nullptr, nullptr));
-        if (dwarf_formudata(dwarf_attr(scope, DW_AT_call_line, &attribute), &number) == 0) place.line = static_cast<int>(number);
+        if (dwarf_formudata(dwarf_attr(scope, DW_AT_call_line, &attribute), &number) == 0)
+          place.line = static_cast<int>(number);
       }
     }
     if (out.empty()) {

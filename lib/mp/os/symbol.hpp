@@ -15,7 +15,7 @@ struct Line {
   std::string function;  // demangled; empty if not known
   std::string file;      // its last component; empty if not known
   int line = 0;
-  std::string module;    // last component of the module's file
+  std::string module;  // last component of the module's file
 };
 
 // Turns addresses into lines; keeps the debug information that it has read while it lives, a few MiB a module. One object at a time in a

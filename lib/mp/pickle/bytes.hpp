@@ -37,16 +37,20 @@ class Writer {
   Writer() noexcept : begin_(own_), pos_(own_), limit_(own_ + sizeof(own_)) {}
   // Into `first` (a task's slot, say); spills to the heap, all of it, when that is full.
   explicit Writer(std::span<std::byte> first) noexcept
-      : begin_(first.data()), pos_(begin_), limit_(begin_ + first.size()) {}
+      : begin_(first.data()),
+        pos_(begin_),
+        limit_(begin_ + first.size()) {}
   ~Writer() {
-    if (heap_ != nullptr || shared_ != nullptr || !carried_.empty()) [[unlikely]] dispose();
+    if (heap_ != nullptr || shared_ != nullptr || !carried_.empty()) [[unlikely]]
+      dispose();
   }
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
 
   // Room for `size` more bytes, which the caller fills at once. Throws std::bad_alloc.
   std::byte* claim(std::size_t size) {
-    if (static_cast<std::size_t>(limit_ - pos_) < size) [[unlikely]] grow(size);
+    if (static_cast<std::size_t>(limit_ - pos_) < size) [[unlikely]]
+      grow(size);
     std::byte* place = pos_;
     pos_ += size;
     return place;
@@ -55,10 +59,8 @@ class Writer {
     if (size != 0) std::memcpy(claim(size), data, size);
   }
   template <class T>
-    requires std::is_arithmetic_v<T>
-  void put(T value) {
-    std::memcpy(claim(sizeof(T)), &value, sizeof(T));
-  }
+  requires std::is_arithmetic_v<T>
+  void put(T value) { std::memcpy(claim(sizeof(T)), &value, sizeof(T)); }
   // A count or a length, in 1 to 10 bytes.
   void put_size(std::uint64_t n) {
     while (n >= 0x80) {
@@ -72,7 +74,9 @@ class Writer {
     write(text.data(), text.size());
   }
   // Overwrites what was written at `where`.
-  void patch(std::size_t where, const void* data, std::size_t size) noexcept { std::memcpy(begin_ + where, data, size); }
+  void patch(std::size_t where, const void* data, std::size_t size) noexcept {
+    std::memcpy(begin_ + where, data, size);
+  }
 
   std::size_t size() const noexcept { return static_cast<std::size_t>(pos_ - begin_); }
   std::span<const std::byte> bytes() const noexcept { return {begin_, size()}; }
@@ -91,7 +95,8 @@ class Writer {
   class Level {
    public:
     explicit Level(Writer& w) : w_(w) {
-      if (w_.depth_ == kMaxDepth) [[unlikely]] detail::too_deep_to_write();
+      if (w_.depth_ == kMaxDepth) [[unlikely]]
+        detail::too_deep_to_write();
       ++w_.depth_;
     }
     ~Level() { --w_.depth_; }
@@ -123,7 +128,8 @@ class Reader {
  public:
   explicit Reader(std::span<const std::byte> bytes) noexcept : pos_(bytes.data()), end_(pos_ + bytes.size()) {}
   ~Reader() {
-    if (shared_ != nullptr) [[unlikely]] dispose();
+    if (shared_ != nullptr) [[unlikely]]
+      dispose();
   }
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
@@ -131,7 +137,8 @@ class Reader {
   std::size_t remaining() const noexcept { return static_cast<std::size_t>(end_ - pos_); }
   // The next `size` bytes, in place.
   const std::byte* take(std::size_t size, std::string_view what) {
-    if (remaining() < size) [[unlikely]] ends_within(size, what);
+    if (remaining() < size) [[unlikely]]
+      ends_within(size, what);
     const std::byte* place = pos_;
     pos_ += size;
     return place;
@@ -140,8 +147,7 @@ class Reader {
     if (size != 0) std::memcpy(to, take(size, what), size);
   }
   template <class T>
-    requires std::is_arithmetic_v<T>
-  T get(std::string_view what) {
+  requires std::is_arithmetic_v<T> T get(std::string_view what) {
     T value;
     std::memcpy(&value, take(sizeof(T), what), sizeof(T));
     return value;
@@ -159,7 +165,8 @@ class Reader {
   class Level {
    public:
     explicit Level(Reader& r) : r_(r) {
-      if (r_.depth_ == kMaxDepth) [[unlikely]] detail::too_deep_to_read();
+      if (r_.depth_ == kMaxDepth) [[unlikely]]
+        detail::too_deep_to_read();
       ++r_.depth_;
     }
     ~Level() { --r_.depth_; }

@@ -26,19 +26,16 @@ template <class F, class... Bound>
 class Partial {
  public:
   template <class G, class... B>
-    requires(sizeof...(B) == sizeof...(Bound))
-  explicit Partial(std::in_place_t, G&& f, B&&... bound) : f_(std::forward<G>(f)), bound_(std::forward<B>(bound)...) {}
+  requires(sizeof...(B) == sizeof...(Bound)) explicit Partial(std::in_place_t, G&& f, B&&... bound)
+      : f_(std::forward<G>(f)),
+        bound_(std::forward<B>(bound)...) {}
 
   template <class... Rest>
-    requires std::is_invocable_v<F&, Bound&..., Rest...>
-  decltype(auto) operator()(Rest&&... rest) {
-    return call(*this, std::forward<Rest>(rest)...);
-  }
+  requires std::is_invocable_v<F&, Bound&..., Rest...>
+  decltype(auto) operator()(Rest&&... rest) { return call(*this, std::forward<Rest>(rest)...); }
   template <class... Rest>
-    requires std::is_invocable_v<const F&, const Bound&..., Rest...>
-  decltype(auto) operator()(Rest&&... rest) const {
-    return call(*this, std::forward<Rest>(rest)...);
-  }
+  requires std::is_invocable_v<const F&, const Bound&..., Rest...>
+  decltype(auto) operator()(Rest&&... rest) const { return call(*this, std::forward<Rest>(rest)...); }
 
   void mp_pickle(pickle::Writer& w) const;
   static Partial mp_unpickle(pickle::Reader& r);
@@ -56,7 +53,8 @@ class Partial {
 
 template <class F, class... Bound>
 auto partial(F&& f, Bound&&... bound) {
-  return Partial<std::decay_t<F>, pickle::Sent<Bound>...>(std::in_place, std::forward<F>(f), std::forward<Bound>(bound)...);
+  return Partial<std::decay_t<F>, pickle::Sent<Bound>...>(std::in_place, std::forward<F>(f),
+                                                          std::forward<Bound>(bound)...);
 }
 
 }  // namespace mp
@@ -82,29 +80,33 @@ constexpr CallableForm callable_form() {
 
 // Whether dump_callable takes an F (decayed): everything but an object with state that can be neither pickled nor copied.
 template <class F>
-concept SendableCallable = detail::callable_form<F>() != detail::CallableForm::none;
+concept SendableCallable = detail::callable_form<F>()
+!= detail::CallableForm::none;
 
 // What an argument becomes on the way: decayed; a string literal becomes a std::string.
 //   using Args = std::tuple<pickle::Sent<A>...>;   (value.hpp)
 
 // Whether F can be called in another process with these arguments, each of them Sent<> and passed as an rvalue.
 template <class F, class... Args>
-concept SendableCall = SendableCallable<F> && (Picklable<Args> && ...) && std::is_invocable_v<F&, Args...>;
+concept SendableCall = SendableCallable<F> &&(Picklable<Args>&&...) && std::is_invocable_v<F&, Args...>;
 
 // Refuses at compile time, with one sentence, what SendableCall is false for. For the first line of submit(), map(), Process().
 template <class F, class... Args>
 constexpr void require_sendable_call() {
   if constexpr (!SendableCallable<F>) {
     static_assert(!std::is_class_v<F>,
-                  "mp: this callable can be neither copied nor pickled, so it cannot be sent to another process; capture by copy, or use "
+                  "mp: this callable can be neither copied nor pickled, so it cannot be sent to another process; "
+                  "capture by copy, or use "
                   "mp::partial with picklable arguments");
     static_assert(std::is_class_v<F>, "mp: this is no callable that can be sent to another process");
   } else if constexpr ((Picklable<Args> && ...)) {
     constexpr bool callable = std::is_invocable_v<F&, Args...>;
     constexpr bool by_lvalue = std::is_invocable_v<F&, Args&...>;
-    static_assert(callable || !by_lvalue,
-                  "mp: the function takes a parameter by non-const reference, but what it would change is a copy in another process; take "
-                  "it by value or const&, and return the result, or pass an mp::Value, mp::Array or another shared object");
+    static_assert(
+        callable || !by_lvalue,
+        "mp: the function takes a parameter by non-const reference, but what it would change is a copy in another "
+        "process; take "
+        "it by value or const&, and return the result, or pass an mp::Value, mp::Array or another shared object");
     static_assert(callable || by_lvalue, "mp: the function cannot be called with these arguments");
   } else {
     (require_picklable<Args>(), ...);

@@ -28,17 +28,14 @@ void check_cbor(std::string_view cbor, std::string_view what) {
     }
     switch (major) {
       case 2:
-      case 3:
-        r.take(argument <= r.remaining() ? static_cast<std::size_t>(argument) : SIZE_MAX, what);
-        break;
+      case 3: r.take(argument <= r.remaining() ? static_cast<std::size_t>(argument) : SIZE_MAX, what); break;
       case 4:
       case 5:
         if (argument > r.remaining()) malformed(what, "it has more elements than bytes are left in the message");
         if (left.size() == kMaxDepth) too_deep_to_read();
         left.push_back(major == 4 ? argument : 2 * argument);
         break;
-      default:
-        break;
+      default: break;
     }
   }
   if (r.remaining() != 0) malformed(what, "bytes are left over behind it");

@@ -44,8 +44,8 @@ std::string owner_of(const void* p, bool& may_be_long_value) {
   return "the heap";
 }
 
-void check_word(std::uintptr_t word, std::size_t at, std::uintptr_t scratch, std::size_t size, std::vector<Relocation>& relocations,
-                bool& points_into_arena) {
+void check_word(std::uintptr_t word, std::size_t at, std::uintptr_t scratch, std::size_t size,
+                std::vector<Relocation>& relocations, bool& points_into_arena) {
   if (word < kLowest || word >= kHighest) return;
   if (word - scratch <= size) {
     relocations.push_back({at, Target::itself, {0, word - scratch}});
@@ -119,8 +119,10 @@ void dump_closure(Writer& w, const void* f, const ClosureType& type) {
     check_word(word, at, scratch, type.size, relocations, points_into_arena);
   }
   if (points_into_arena && !memory::at_agreed_address())
-    throw PicklingError("cannot send this callable: it captured a pointer into shared memory, which this process could not map where the "
-                        "others have it; capture the mp::Value, mp::Array or other handle instead");
+    throw PicklingError(
+        "cannot send this callable: it captured a pointer into shared memory, which this process could not map where "
+        "the "
+        "others have it; capture the mp::Value, mp::Array or other handle instead");
   for (memory::Offset object : recorder.objects()) w.carry(object);
   w.put_size(type.size);
   w.put(static_cast<std::uint8_t>(points_into_arena));
@@ -142,8 +144,10 @@ void load_closure(Reader& r, void* to, std::size_t size) {
   constexpr const char* kWhat = "callable";
   if (r.get_varint(kWhat) != size) malformed(kWhat, "it has another size than the callable expected here");
   if (r.get<std::uint8_t>(kWhat) != 0 && !memory::at_agreed_address())
-    malformed(kWhat, "it captured a pointer into shared memory, which this process could not map where the others have it; capture the "
-                     "mp::Value, mp::Array or other handle instead");
+    malformed(kWhat,
+              "it captured a pointer into shared memory, which this process could not map where the others have it; "
+              "capture the "
+              "mp::Value, mp::Array or other handle instead");
   std::vector<Relocation> relocations(r.get_size(3, kWhat));
   for (Relocation& one : relocations) {
     one.word = r.get_varint(kWhat);
@@ -152,7 +156,8 @@ void load_closure(Reader& r, void* to, std::size_t size) {
     if (target > static_cast<std::uint8_t>(Target::module)) malformed(kWhat, "a word of it points to nothing known");
     one.target = static_cast<Target>(target);
     if (one.target == Target::module) one.to.module = r.get<std::uint64_t>(kWhat);
-    if (size < sizeof(std::uintptr_t) || one.word > size - sizeof(std::uintptr_t) || (one.target == Target::itself && one.to.offset > size))
+    if (size < sizeof(std::uintptr_t) || one.word > size - sizeof(std::uintptr_t) ||
+        (one.target == Target::itself && one.to.offset > size))
       malformed(kWhat, "a word of it lies beyond its end");
   }
   r.read(to, size, kWhat);
@@ -162,7 +167,8 @@ void load_closure(Reader& r, void* to, std::size_t size) {
       os::Segment segment;
       address = os::resolve(one.to, segment);
       if (address == nullptr || segment == os::Segment::variable)
-        malformed(kWhat, "it captured a pointer into a program or library that is not loaded here, or is another build");
+        malformed(kWhat,
+                  "it captured a pointer into a program or library that is not loaded here, or is another build");
     }
     std::memcpy(static_cast<std::byte*>(to) + one.word, &address, sizeof address);
   }

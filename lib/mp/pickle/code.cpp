@@ -16,9 +16,10 @@ const void* code_address(CodeRef ref) {
   os::Segment segment;
   const void* address = os::resolve(ref, segment);
   if (address == nullptr || segment != os::Segment::code)
-    throw UnpicklingError(os::module_file(ref.module).empty()
-                              ? "cannot read a function: its program or library is not loaded here, or it is another build of it"
-                              : "cannot read a function: its offset is not in the code of " + os::module_file(ref.module));
+    throw UnpicklingError(
+        os::module_file(ref.module).empty()
+            ? "cannot read a function: its program or library is not loaded here, or it is another build of it"
+            : "cannot read a function: its offset is not in the code of " + os::module_file(ref.module));
   return address;
 }
 
@@ -78,7 +79,7 @@ void load_member(Reader& r, void* pointer, std::size_t size, bool function) {
     default: malformed("pointer to member", "it is of no known form");
   }
   if (f.is_virtual() != (form == MemberForm::in_vtable)) malformed("pointer to member", "it is of no known form");
-  static_assert(sizeof f == sizeof(void (Writer::*)()));
+  static_assert(sizeof f == sizeof(void(Writer::*)()));
   std::memcpy(pointer, &f, size);
 }
 

@@ -14,14 +14,14 @@
 namespace mp {
 
 struct CrashDetails {
-  int signal = 0;            // that ended the process; 0: it exited by itself
-  int code = 0;              // siginfo's si_code, 0 if not known (SIGKILL cannot be caught)
-  std::uint64_t address = 0; // fault address; where the signal was sent, the sender's pid
-  int exit_status = 0;       // where signal is 0
-  std::uint64_t task = 0;    // its number in its pool
-  std::string task_name{};     // TaskOptions::name
-  std::string function{};      // what it ran, with symbols
-  std::string worker{};        // name of the process
+  int signal = 0;             // that ended the process; 0: it exited by itself
+  int code = 0;               // siginfo's si_code, 0 if not known (SIGKILL cannot be caught)
+  std::uint64_t address = 0;  // fault address; where the signal was sent, the sender's pid
+  int exit_status = 0;        // where signal is 0
+  std::uint64_t task = 0;     // its number in its pool
+  std::string task_name{};    // TaskOptions::name
+  std::string function{};     // what it ran, with symbols
+  std::string worker{};       // name of the process
   pid_t pid = 0;
   std::uint64_t peak_memory = 0;  // bytes, 0 if not known
   os::Stack stack{};

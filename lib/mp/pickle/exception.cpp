@@ -61,11 +61,13 @@ void add_default() {
 constexpr auto write_code = [](Writer& w, const auto& e) { dump(w, e.code()); };
 
 void add_known() {
-  add_by_text<std::logic_error, std::domain_error, std::invalid_argument, std::length_error, std::out_of_range, std::runtime_error,
-              std::range_error, std::overflow_error, std::underflow_error>();
-  add_default<std::exception, std::bad_exception, std::bad_alloc, std::bad_array_new_length, std::bad_cast, std::bad_typeid,
-              std::bad_optional_access, std::bad_variant_access, std::bad_any_cast, std::bad_weak_ptr, std::bad_function_call>();
-  add<std::system_error, write_code, [](Reader& r, const RemoteDetails& d) { return std::system_error(load<std::error_code>(r), d.what); }>();
+  add_by_text<std::logic_error, std::domain_error, std::invalid_argument, std::length_error, std::out_of_range,
+              std::runtime_error, std::range_error, std::overflow_error, std::underflow_error>();
+  add_default<std::exception, std::bad_exception, std::bad_alloc, std::bad_array_new_length, std::bad_cast,
+              std::bad_typeid, std::bad_optional_access, std::bad_variant_access, std::bad_any_cast, std::bad_weak_ptr,
+              std::bad_function_call>();
+  add<std::system_error, write_code,
+      [](Reader& r, const RemoteDetails& d) { return std::system_error(load<std::error_code>(r), d.what); }>();
   add<std::ios_base::failure, write_code,
       [](Reader& r, const RemoteDetails& d) { return std::ios_base::failure(d.what, load<std::error_code>(r)); }>();
   add<std::filesystem::filesystem_error,
@@ -80,18 +82,22 @@ void add_known() {
         return std::filesystem::filesystem_error(d.what, first, load<std::filesystem::path>(r), code);
       }>();
   add<std::future_error, [](Writer& w, const std::future_error& e) { w.put(e.code().value()); },
-      [](Reader& r, const RemoteDetails&) { return std::future_error(static_cast<std::future_errc>(r.get<int>("std::future_error"))); }>();
+      [](Reader& r, const RemoteDetails&) {
+        return std::future_error(static_cast<std::future_errc>(r.get<int>("std::future_error")));
+      }>();
   add<std::regex_error, [](Writer& w, const std::regex_error& e) { w.put(static_cast<int>(e.code())); },
       [](Reader& r, const RemoteDetails&) {
         return std::regex_error(static_cast<std::regex_constants::error_type>(r.get<int>("std::regex_error")));
       }>();
 
-  add_by_text<Error, ValueError, EOFError, ProcessError, TimeoutError, AuthenticationError, PicklingError, UnpicklingError, CancelledError,
-              InvalidStateError, BrokenExecutor, BrokenProcessPool, BrokenThreadPool, OwnerDied>();
+  add_by_text<Error, ValueError, EOFError, ProcessError, TimeoutError, AuthenticationError, PicklingError,
+              UnpicklingError, CancelledError, InvalidStateError, BrokenExecutor, BrokenProcessPool, BrokenThreadPool,
+              OwnerDied>();
   add_default<Empty, Full, ShutDown, BrokenBarrierError>();
   constexpr auto write_errno = [](Writer& w, const OSError& e) { w.put(e.code().value()); };
   add<OSError, write_errno, [](Reader& r, const RemoteDetails& d) { return OSError(r.get<int>("OSError"), d.what); }>();
-  add<BrokenPipeError, write_errno, [](Reader& r, const RemoteDetails& d) { return BrokenPipeError(r.get<int>("BrokenPipeError"), d.what); }>();
+  add<BrokenPipeError, write_errno,
+      [](Reader& r, const RemoteDetails& d) { return BrokenPipeError(r.get<int>("BrokenPipeError"), d.what); }>();
   add<BufferTooShort, [](Writer& w, const BufferTooShort& e) { w.put_text(e.message()); },
       [](Reader& r, const RemoteDetails&) { return BufferTooShort(std::string(r.get_text("BufferTooShort"))); }>();
   add<SharedMemoryFull,
@@ -113,7 +119,8 @@ const ExceptionCodec* find_codec(std::string_view name) {
     if (name == codec->name || (name == codec->remote && !name.empty())) return codec;
   // What std::throw_with_nested throws is derived from the exception that it was given.
   constexpr std::string_view nested = "St17_Nested_exceptionI";
-  if (name.starts_with(nested) && name.ends_with('E')) return find_codec(name.substr(nested.size(), name.size() - nested.size() - 1));
+  if (name.starts_with(nested) && name.ends_with('E'))
+    return find_codec(name.substr(nested.size(), name.size() - nested.size() - 1));
   return nullptr;
 }
 
@@ -145,7 +152,8 @@ Seen look_at(const std::exception_ptr& e) {
     note_type();
     // The text of a crash holds its stack, which is sent as such: the receiver makes it again.
     const auto* crash = dynamic_cast<const WorkerCrashed*>(&x);
-    seen.what = bounded(crash != nullptr ? static_cast<const std::runtime_error*>(crash)->std::runtime_error::what() : x.what());
+    seen.what = bounded(crash != nullptr ? static_cast<const std::runtime_error*>(crash)->std::runtime_error::what()
+                                         : x.what());
     seen.inner = inner_of(x);
     if (const RemoteDetails* remote = remote_of(x)) seen.remote = std::make_shared<const RemoteDetails>(*remote);
   } catch (const RemoteCarrier& x) {
@@ -202,8 +210,7 @@ std::shared_ptr<RemoteDetails> load_details(Reader& r) {
 
 void detail::add_codec(ExceptionCodec& codec) noexcept {
   codec.next = codecs.load(std::memory_order_relaxed);
-  while (!codecs.compare_exchange_weak(codec.next, &codec, std::memory_order_release, std::memory_order_relaxed)) {
-  }
+  while (!codecs.compare_exchange_weak(codec.next, &codec, std::memory_order_release, std::memory_order_relaxed)) {}
 }
 
 void dump_exception(Writer& w, const std::exception_ptr& e, const os::Stack& stack) {
@@ -268,9 +275,7 @@ void dump_exception_value(Writer& w, const std::exception_ptr& e) {
   if (e) dump_exception(w, e, {});
 }
 
-std::exception_ptr load_exception_value(Reader& r) {
-  return load<bool>(r) ? load_exception(r) : nullptr;
-}
+std::exception_ptr load_exception_value(Reader& r) { return load<bool>(r) ? load_exception(r) : nullptr; }
 
 }  // namespace detail
 }  // namespace mp::pickle

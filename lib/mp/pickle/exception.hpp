@@ -55,8 +55,10 @@ class Remote : public E, public RemoteCarrier {
   Remote(E e, Details details) : E(std::move(e)), RemoteCarrier(std::move(details)) {}
 };
 template <class E>
-  requires(std::derived_from<E, std::exception> && !std::derived_from<E, WorkerCrashed>)  // that makes its own text, with the stack
-class Remote<E> : public E, public RemoteCarrier {
+requires(std::derived_from<E, std::exception> &&
+         !std::derived_from<E, WorkerCrashed>)  // that makes its own text, with the stack
+    class Remote<E> : public E,
+                      public RemoteCarrier {
  public:
   Remote(E e, Details details) : E(std::move(e)), RemoteCarrier(std::move(details)) {}
   // As it was there, whatever the constructors made of it here.
@@ -115,7 +117,8 @@ void add_codec(ExceptionCodec& codec) noexcept;
 template <class E>
 bool register_exception() {
   static_assert(pickle::Picklable<E> || pickle::detail::kByText<E>,
-                "mp: this exception can be neither pickled nor made from its text; give it mp_pickle and mp_unpickle, or a constructor from "
+                "mp: this exception can be neither pickled nor made from its text; give it mp_pickle and mp_unpickle, "
+                "or a constructor from "
                 "std::string");
   if constexpr (pickle::Picklable<E> || pickle::detail::kByText<E>) {
     using namespace pickle::detail;

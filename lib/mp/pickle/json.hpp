@@ -19,7 +19,8 @@ namespace detail {
 void check_cbor(std::string_view cbor, std::string_view what);
 
 template <class T>
-concept Jsonable = std::same_as<T, nlohmann::json> || requires(nlohmann::json& j, const nlohmann::json& c, T& t, const T& v) {
+concept Jsonable = std::same_as<T, nlohmann::json> ||
+    requires(nlohmann::json& j, const nlohmann::json& c, T& t, const T& v) {
   to_json(j, v);
   from_json(c, t);
 } || requires(nlohmann::json& j, const nlohmann::json& c, const T& v) {
@@ -29,7 +30,7 @@ concept Jsonable = std::same_as<T, nlohmann::json> || requires(nlohmann::json& j
 }  // namespace detail
 
 template <class T>
-  requires detail::Jsonable<T>
+requires detail::Jsonable<T>
 struct Foreign<T> {
   static constexpr bool known = true;
 

@@ -39,25 +39,42 @@ using VerdictOn = decltype(judge<T>());
 
 template <Form why, class Culprit>
 constexpr void refuse() {
-  static_assert(why != Form::pointer, "mp: cannot send a raw pointer to another process, where it would point to nothing; send the value, "
-                                      "a std::unique_ptr or std::shared_ptr to it, or an mp::Array or other shared object");
-  static_assert(why != Form::reference, "mp: cannot send a reference to another process; send the value, or an mp::Value or other shared object");
-  static_assert(why != Form::function, "mp: cannot send a function pointer inside a value; pass the function itself as a callable, or bind it with "
-                                       "mp::partial");
-  static_assert(why != Form::member_pointer, "mp: cannot send a pointer to member inside a value; pass it as a callable, or bind it with mp::partial");
-  static_assert(why != Form::view, "mp: cannot send a view (string_view, span, ...) to another process, for it points into memory of this one; "
-                                   "send a std::string, a std::vector or an mp::Array");
+  static_assert(why != Form::pointer,
+                "mp: cannot send a raw pointer to another process, where it would point to nothing; send the value, "
+                "a std::unique_ptr or std::shared_ptr to it, or an mp::Array or other shared object");
+  static_assert(
+      why != Form::reference,
+      "mp: cannot send a reference to another process; send the value, or an mp::Value or other shared object");
+  static_assert(
+      why != Form::function,
+      "mp: cannot send a function pointer inside a value; pass the function itself as a callable, or bind it with "
+      "mp::partial");
+  static_assert(
+      why != Form::member_pointer,
+      "mp: cannot send a pointer to member inside a value; pass it as a callable, or bind it with mp::partial");
+  static_assert(
+      why != Form::view,
+      "mp: cannot send a view (string_view, span, ...) to another process, for it points into memory of this one; "
+      "send a std::string, a std::vector or an mp::Array");
   static_assert(why != Form::lock, "mp: cannot send a lock of threads to another process; use mp::Lock");
   static_assert(why != Form::thread, "mp: cannot send a thread to another process; use mp::Process");
-  static_assert(why != Form::atomic, "mp: cannot send a std::atomic to another process, which would get a copy; send its value, or use mp::Value");
+  static_assert(
+      why != Form::atomic,
+      "mp: cannot send a std::atomic to another process, which would get a copy; send its value, or use mp::Value");
   static_assert(why != Form::stream, "mp: cannot send a stream to another process; send its name or its contents");
-  static_assert(why != Form::callable, "mp: cannot send a function object inside a value; pass it as a callable, or bind it with mp::partial");
-  static_assert(why != Form::union_, "mp: cannot send a union, which does not say which member it holds; use std::variant");
-  static_assert(why != Form::many_members, "mp: cannot send an aggregate of more than 40 members by itself; give it mp_pickle and mp_unpickle, or group its "
-                                           "members");
-  static_assert(why != Form::unknown, "mp: cannot send this type to another process: it is neither plain data nor an aggregate; give it "
-                                      "`void mp_pickle(mp::pickle::Writer&) const` and `static T mp_unpickle(mp::pickle::Reader&)`, or include "
-                                      "<mp/json.hpp> if it has to_json and from_json");
+  static_assert(why != Form::callable,
+                "mp: cannot send a function object inside a value; pass it as a callable, or bind it with mp::partial");
+  static_assert(why != Form::union_,
+                "mp: cannot send a union, which does not say which member it holds; use std::variant");
+  static_assert(
+      why != Form::many_members,
+      "mp: cannot send an aggregate of more than 40 members by itself; give it mp_pickle and mp_unpickle, or group its "
+      "members");
+  static_assert(
+      why != Form::unknown,
+      "mp: cannot send this type to another process: it is neither plain data nor an aggregate; give it "
+      "`void mp_pickle(mp::pickle::Writer&) const` and `static T mp_unpickle(mp::pickle::Reader&)`, or include "
+      "<mp/json.hpp> if it has to_json and from_json");
 }
 
 }  // namespace detail

@@ -78,12 +78,14 @@ std::string RemoteDetails::report() const {
   std::string out = type + ": " + what;
   for (const std::string& inner : nested) out += "\n  caused by " + inner;
   if (task != 0 || !task_name.empty()) out += "\n  in " + named(task, task_name);
-  if (!worker.empty() || pid != 0) out += "\n  in process " + worker + (worker.empty() ? "" : " ") + "(pid " + std::to_string(pid) + ')';
+  if (!worker.empty() || pid != 0)
+    out += "\n  in process " + worker + (worker.empty() ? "" : " ") + "(pid " + std::to_string(pid) + ')';
   return out + indented(stack_text());
 }
 
 RemoteError::RemoteError(std::shared_ptr<const RemoteDetails> details)
-    : Error(details->what.empty() ? details->type : details->type + ": " + details->what), RemoteCarrier(std::move(details)) {}
+    : Error(details->what.empty() ? details->type : details->type + ": " + details->what),
+      RemoteCarrier(std::move(details)) {}
 
 const RemoteDetails* remote_of(const std::exception& e) noexcept {
   const auto* carrier = dynamic_cast<const RemoteCarrier*>(&e);
@@ -115,9 +117,9 @@ struct WorkerCrashed::Text {
 };
 
 WorkerCrashed::WorkerCrashed(CrashDetails details)
-    : Error(named(details.task, details.task_name) + (details.function.empty() ? "" : ' ' + details.function) + " crashed " +
-            (details.worker.empty() ? "its worker" : details.worker) + " (pid " + std::to_string(details.pid) +
-            "): " + crash_cause(details)),
+    : Error(named(details.task, details.task_name) + (details.function.empty() ? "" : ' ' + details.function) +
+            " crashed " + (details.worker.empty() ? "its worker" : details.worker) + " (pid " +
+            std::to_string(details.pid) + "): " + crash_cause(details)),
       details_(std::make_shared<const CrashDetails>(std::move(details))),
       text_(std::make_shared<Text>()) {}
 

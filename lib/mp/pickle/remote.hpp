@@ -22,9 +22,9 @@ struct RemoteDetails {
   std::vector<std::string> nested;  // "type: what" of the exceptions nested in it, outermost first
   std::string worker;               // name of the process it was thrown in; empty if not known
   pid_t pid = 0;
-  std::uint64_t task = 0;           // its number in its pool; 0: not of a task
+  std::uint64_t task = 0;  // its number in its pool; 0: not of a task
   std::string task_name;
-  os::Stack stack;                  // where it was thrown; empty if not known
+  os::Stack stack;  // where it was thrown; empty if not known
 
   // The stack as text, symbols looked up at the first call: milliseconds to tens of them.
   const std::string& stack_text() const;

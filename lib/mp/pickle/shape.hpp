@@ -31,10 +31,50 @@ namespace detail {
 
 enum class Form {
   // sent
-  own, own_free, boolean, arithmetic, long_double, enumeration, nothing, text, array, tuple, optional, variant, bits, sequence, forward_list, set, map, unique, shared,
-  weak, duration, time_point, complex, bitset, path, error_code, error_condition, exception, aggregate, foreign,
+  own,
+  own_free,
+  boolean,
+  arithmetic,
+  long_double,
+  enumeration,
+  nothing,
+  text,
+  array,
+  tuple,
+  optional,
+  variant,
+  bits,
+  sequence,
+  forward_list,
+  set,
+  map,
+  unique,
+  shared,
+  weak,
+  duration,
+  time_point,
+  complex,
+  bitset,
+  path,
+  error_code,
+  error_condition,
+  exception,
+  aggregate,
+  foreign,
   // refused
-  pointer, reference, function, member_pointer, view, lock, thread, atomic, stream, callable, union_, many_members, unknown
+  pointer,
+  reference,
+  function,
+  member_pointer,
+  view,
+  lock,
+  thread,
+  atomic,
+  stream,
+  callable,
+  union_,
+  many_members,
+  unknown
 };
 
 constexpr bool is_refused(Form form) noexcept { return form >= Form::pointer; }
@@ -79,7 +119,8 @@ template <class T>
 concept Container = requires(T& t, const T& c) {
   typename T::value_type;
   c.begin() != c.end();
-} && !std::is_same_v<typename T::value_type, T> && std::is_default_constructible_v<T>;
+}
+&&!std::is_same_v<typename T::value_type, T> && std::is_default_constructible_v<T>;
 template <class T>
 concept Map = Container<T> && requires(T& t, typename T::key_type k, typename T::mapped_type m) {
   t.emplace_hint(t.end(), std::move(k), std::move(m));
@@ -97,7 +138,9 @@ concept Sequence = Container<T> && requires(T& t, typename T::value_type v) {
   t.size();
 };
 template <class T>
-concept ForwardList = Container<T> && requires(T& t, typename T::value_type v) { t.insert_after(t.before_begin(), std::move(v)); };
+concept ForwardList = Container<T> && requires(T& t, typename T::value_type v) {
+  t.insert_after(t.before_begin(), std::move(v));
+};
 // Whose elements lie in one piece that can be sized beforehand.
 template <class T>
 concept Contiguous = Sequence<T> && requires(T& t, std::size_t n) {
@@ -106,10 +149,17 @@ concept Contiguous = Sequence<T> && requires(T& t, std::size_t n) {
 };
 // std::vector<bool>: elements without an address.
 template <class T>
-concept PackedBits = Sequence<T> && std::is_same_v<typename T::value_type, bool> && requires(T& t) { t.flip(); };
+concept PackedBits = Sequence<T> && std::is_same_v<typename T::value_type, bool> && requires(T& t) {
+  t.flip();
+};
 
 template <class T>
-concept View = (requires(const T& t) { t.begin(); t.end(); } && std::ranges::enable_view<T>) || requires(T t) {
+concept View = (requires(const T& t) {
+                 t.begin();
+                 t.end();
+               } &&
+                std::ranges::enable_view<T>) ||
+               requires(T t) {
   typename T::value_type;
   t.data();
   t.first(1);
@@ -121,14 +171,17 @@ concept Complex = requires(const T& t, T& m, typename T::value_type v) {
   T(v, v);
   { t.real() } -> std::convertible_to<typename T::value_type>;
   { t.imag() } -> std::convertible_to<typename T::value_type>;
-} && std::is_floating_point_v<typename T::value_type> && sizeof(T) == 2 * sizeof(typename T::value_type);
+}
+&&std::is_floating_point_v<typename T::value_type> && sizeof(T) == 2 * sizeof(typename T::value_type);
 template <class T>
 concept BitSet = requires(T& t, const T& c) {
   t.set(0, true);
   c.test(0);
   c.count();
   c.size();
-} && !requires(T& t) { t.push_back(true); } && std::is_default_constructible_v<T>;
+}
+&&!requires(T & t) { t.push_back(true); }
+&&std::is_default_constructible_v<T>;
 template <class T>
 concept Path = requires(const T& t, typename T::string_type s) {
   { t.native() } -> std::same_as<const typename T::string_type&>;
@@ -138,25 +191,40 @@ concept Path = requires(const T& t, typename T::string_type s) {
 template <class T>
 inline constexpr bool kIsUnique = false;
 template <class T>
-  requires(!std::is_array_v<T>)
-inline constexpr bool kIsUnique<std::unique_ptr<T>> = true;
+requires(!std::is_array_v<T>) inline constexpr bool kIsUnique<std::unique_ptr<T>> = true;
 
 template <class T>
-concept Lock = requires(T& t) { t.lock(); t.unlock(); } && !std::is_copy_constructible_v<T>;
+concept Lock = requires(T& t) {
+  t.lock();
+  t.unlock();
+}
+&&!std::is_copy_constructible_v<T>;
 template <class T>
-concept Thread = requires(T& t) { t.join(); t.joinable(); };
+concept Thread = requires(T& t) {
+  t.join();
+  t.joinable();
+};
 template <class T>
-concept Atomic = requires(const T& t) { T::is_always_lock_free; t.load(); };
+concept Atomic = requires(const T& t) {
+  T::is_always_lock_free;
+  t.load();
+};
 template <class T>
-concept Stream = requires(T& t) { t.rdbuf(); };
+concept Stream = requires(T& t) {
+  t.rdbuf();
+};
 template <class T>
-concept Callable = requires { &T::operator(); } || requires(T& t) { t.target_type(); };
+concept Callable = requires {
+  &T::operator();
+}
+|| requires(T& t) { t.target_type(); };
 
 template <class T>
 constexpr Form form_of() {
   using enum Form;
   if constexpr (std::is_reference_v<T>) return reference;
-  else if constexpr (std::is_pointer_v<T> || std::is_null_pointer_v<T>) return std::is_function_v<std::remove_pointer_t<T>> ? function : pointer;
+  else if constexpr (std::is_pointer_v<T> || std::is_null_pointer_v<T>)
+    return std::is_function_v<std::remove_pointer_t<T>> ? function : pointer;
   else if constexpr (std::is_function_v<T>) return function;
   else if constexpr (std::is_member_pointer_v<T>) return member_pointer;
   else if constexpr (std::is_same_v<T, bool>) return boolean;
@@ -199,8 +267,7 @@ constexpr Form form_of() {
   else if constexpr (Aggregate<T>) {
     if constexpr (kMembers<T> == kNone) return reference;
     else return kMembers<T> <= kMostMembers ? aggregate : many_members;
-  }
-  else if constexpr (Foreign<T>::known) return foreign;
+  } else if constexpr (Foreign<T>::known) return foreign;
   else if constexpr (Callable<T>) return callable;
   else return unknown;
 }
@@ -217,19 +284,22 @@ constexpr auto parts_of() {
   constexpr Form f = kForm<T>;
   if constexpr (f == Form::array) return List<std::remove_cvref_t<decltype(std::declval<T&>()[0])>>();
   else if constexpr (f == Form::tuple || f == Form::variant) {
-    return []<template <class...> class X, class... A>(X<A...>*) { return List<std::remove_const_t<A>...>(); }(static_cast<T*>(nullptr));
-  }
-  else if constexpr (f == Form::map) return List<typename T::key_type, typename T::mapped_type>();
-  else if constexpr (f == Form::set || f == Form::sequence || f == Form::forward_list || f == Form::optional) return List<typename T::value_type>();
-  else if constexpr (f == Form::unique || f == Form::shared || f == Form::weak) return List<std::remove_const_t<typename T::element_type>>();
+    return []<template <class...> class X, class... A>(X<A...>*) {
+      return List<std::remove_const_t<A>...>();
+    }(static_cast<T*>(nullptr));
+  } else if constexpr (f == Form::map) return List<typename T::key_type, typename T::mapped_type>();
+  else if constexpr (f == Form::set || f == Form::sequence || f == Form::forward_list || f == Form::optional)
+    return List<typename T::value_type>();
+  else if constexpr (f == Form::unique || f == Form::shared || f == Form::weak)
+    return List<std::remove_const_t<typename T::element_type>>();
   else if constexpr (f == Form::duration) return List<typename T::rep>();
   else if constexpr (f == Form::time_point) return List<typename T::duration>();
   else if constexpr (f == Form::complex) return List<typename T::value_type>();
   else if constexpr (f == Form::aggregate) {
-    using Parts = decltype(with_members<T>(std::declval<T&>(), []<class... M>(auto&...) { return List<std::remove_const_t<M>...>(); }));
+    using Parts = decltype(with_members<T>(std::declval<T&>(),
+                                           []<class... M>(auto&...) { return List<std::remove_const_t<M>...>(); }));
     return Parts();
-  }
-  else return List<>();
+  } else return List<>();
 }
 template <class T>
 using Parts = decltype(parts_of<T>());
@@ -250,7 +320,9 @@ constexpr bool is_flat() {
   if constexpr (f == Form::arithmetic) return true;
   else if constexpr (f == Form::enumeration) return !std::is_same_v<std::underlying_type_t<T>, bool>;
   else if constexpr (!std::is_trivially_copyable_v<T>) return false;
-  else if constexpr (f == Form::array) return sizeof(T) != 0 && !std::is_empty_v<T> && []<class E>(List<E>) { return is_flat<E>() && sizeof(T) % sizeof(E) == 0; }(Parts<T>());
+  else if constexpr (f == Form::array)
+    return sizeof(T) != 0 && !std::is_empty_v<T> &&
+           []<class E>(List<E>) { return is_flat<E>() && sizeof(T) % sizeof(E) == 0; }(Parts<T>());
   else if constexpr (f == Form::duration || f == Form::time_point) return are_flat(Parts<T>(), sizeof(T));
   else if constexpr (f == Form::complex) return !std::is_same_v<typename T::value_type, long double>;
   else if constexpr (f == Form::aggregate) return !std::is_empty_v<T> && are_flat(Parts<T>(), sizeof(T));
@@ -266,8 +338,7 @@ constexpr bool may_be_nothing() {
   if constexpr (f == Form::own || f == Form::own_free || f == Form::foreign || f == Form::nothing) return true;
   else if constexpr (f == Form::array || f == Form::tuple || f == Form::aggregate) {
     return kExtent<T> == 0 || []<class... P>(List<P...>) { return (may_be_nothing<P>() && ...); }(Parts<T>());
-  }
-  else return false;
+  } else return false;
 }
 
 }  // namespace detail

@@ -16,8 +16,8 @@ constinit std::atomic<detail::TypeNote*> notes{nullptr};
 
 // The categories that every process has. Others have no name that a second process could look up.
 const std::error_category* const* known_categories() {
-  static const std::error_category* const known[] = {&std::generic_category(), &std::system_category(), &std::iostream_category(),
-                                                     &std::future_category(), nullptr};
+  static const std::error_category* const known[] = {&std::generic_category(), &std::system_category(),
+                                                     &std::iostream_category(), &std::future_category(), nullptr};
   return known;
 }
 
@@ -37,9 +37,10 @@ std::string_view name_of(std::uint64_t fingerprint) noexcept {
 namespace detail {
 
 TypeNote::TypeNote(std::uint64_t type, std::string_view spelling) noexcept
-    : fingerprint(type), name(spelling), next(notes.load(std::memory_order_relaxed)) {
-  while (!notes.compare_exchange_weak(next, this, std::memory_order_release, std::memory_order_relaxed)) {
-  }
+    : fingerprint(type),
+      name(spelling),
+      next(notes.load(std::memory_order_relaxed)) {
+  while (!notes.compare_exchange_weak(next, this, std::memory_order_release, std::memory_order_relaxed)) {}
 }
 
 void wrong_type(std::uint64_t found, std::string_view wanted) {
@@ -48,8 +49,9 @@ void wrong_type(std::uint64_t found, std::string_view wanted) {
 
 std::string string_of(const Writer& w) {
   if (!w.carried().empty())
-    throw PicklingError("cannot put a shared object into a string of bytes, where nothing would keep it alive; send it through a "
-                        "queue, a pipe or as an argument");
+    throw PicklingError(
+        "cannot put a shared object into a string of bytes, where nothing would keep it alive; send it through a "
+        "queue, a pipe or as an argument");
   return {reinterpret_cast<const char*>(w.bytes().data()), w.size()};
 }
 
@@ -63,8 +65,9 @@ void dump_category(Writer& w, const std::error_category& category) {
     w.put(static_cast<std::uint8_t>(known - known_categories()));
     return;
   }
-  throw PicklingError(std::string("cannot send an error code of category \"") + category.name() +
-                      "\": only generic, system, iostream and future are known in every process; send its value and message");
+  throw PicklingError(
+      std::string("cannot send an error code of category \"") + category.name() +
+      "\": only generic, system, iostream and future are known in every process; send its value and message");
 }
 
 const std::error_category& load_category(Reader& r) {
@@ -76,8 +79,9 @@ const std::error_category& load_category(Reader& r) {
 bool meet_shared(Writer& w, const void* object, std::uint64_t type) {
   const auto [met, number] = w.shared().meet(object, type);
   if (met == SharedOut::Met::inside)
-    throw PicklingError("cannot send a cycle of shared_ptr or weak_ptr: an object points back to itself; send the parts and "
-                        "tie them together on the other side");
+    throw PicklingError(
+        "cannot send a cycle of shared_ptr or weak_ptr: an object points back to itself; send the parts and "
+        "tie them together on the other side");
   w.put(static_cast<std::uint8_t>(met == SharedOut::Met::first ? Pointee::first : Pointee::before));
   if (met == SharedOut::Met::first) return true;
   w.put_size(number);
@@ -97,8 +101,9 @@ std::shared_ptr<void> find_shared(Reader& r, std::uint64_t type) {
 }
 
 void refuse_slicing(std::string_view pointer, const std::type_info& object) {
-  throw PicklingError("cannot send a " + std::string(pointer) + " that points to a " + os::demangled(object.name()) +
-                      ": only the base would arrive; use a std::variant, or a type of its own with mp_pickle and mp_unpickle");
+  throw PicklingError(
+      "cannot send a " + std::string(pointer) + " that points to a " + os::demangled(object.name()) +
+      ": only the base would arrive; use a std::variant, or a type of its own with mp_pickle and mp_unpickle");
 }
 
 }  // namespace detail

@@ -11,7 +11,8 @@
 namespace mp::pickle::detail {
 
 // x87's 80 bits lie in 16 bytes, of which 6 are padding.
-inline constexpr std::size_t kLongDoubleBytes = std::numeric_limits<long double>::digits == 64 ? 10 : sizeof(long double);
+inline constexpr std::size_t kLongDoubleBytes =
+    std::numeric_limits<long double>::digits == 64 ? 10 : sizeof(long double);
 
 // Elements reserved at once on a stranger's word for how many there are.
 template <class E>
@@ -189,7 +190,9 @@ void dump_value(Writer& w, const T& value) {
   } else if constexpr (f == Form::exception) {
     dump_exception_value(w, value);
   } else if constexpr (f == Form::aggregate) {
-    with_members<T>(value, [&]<class...>(const auto&... member) { (dump_value<std::remove_cvref_t<decltype(member)>>(w, member), ...); });
+    with_members<T>(value, [&]<class...>(const auto&... member) {
+      (dump_value<std::remove_cvref_t<decltype(member)>>(w, member), ...);
+    });
   } else if constexpr (f == Form::foreign) {
     Foreign<T>::dump(w, value);
   } else {
@@ -233,8 +236,9 @@ T load_sequence(Reader& r) {
 template <class V, std::size_t... i>
 V load_variant(Reader& r, std::index_sequence<i...>) {
   using Load = V (*)(Reader&);
-  static constexpr Load loads[] = {
-      [](Reader& from) { return V(std::in_place_index<i>, load_value<std::remove_const_t<std::variant_alternative_t<i, V>>>(from)); }...};
+  static constexpr Load loads[] = {[](Reader& from) {
+    return V(std::in_place_index<i>, load_value<std::remove_const_t<std::variant_alternative_t<i, V>>>(from));
+  }...};
   const auto which = r.get<std::uint8_t>(type_name<V>());
   if (which >= sizeof...(i)) malformed(type_name<V>(), "it holds none of its alternatives");
   return loads[which](r);

@@ -95,7 +95,9 @@ class MapState final : public ValueState<Results<R>> {
  public:
   explicit MapState(std::shared_ptr<MapSource<R>> source) : source_(std::move(source)), left_(source_->size()) {}
   // Nobody asks any more, but the map goes on.
-  ~MapState() override { source_->on_done([keep = source_] {}); }
+  ~MapState() override {
+    source_->on_done([keep = source_] {});
+  }
 
   FutureStatus status() noexcept override {
     return wait(os::Deadline(std::chrono::seconds(0))) ? FutureStatus::finished : FutureStatus::running;

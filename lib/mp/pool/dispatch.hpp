@@ -5,12 +5,12 @@
 #include <iterator>
 #include <memory>
 #include <optional>
-#include <ranges>
 #include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "mp/pickle/range.hpp"
 #include "mp/pool/process_map.hpp"
 #include "mp/pool/results.hpp"
 #include "mp/pool/task.hpp"
@@ -42,20 +42,20 @@ class ByValue {
  public:
   explicit ByValue(Range& range) noexcept : range_(range) {}
   struct iterator {
-    using value_type = std::ranges::range_value_t<Range>;
+    using value_type = pickle::RangeValue<Range>;
     using difference_type = std::ptrdiff_t;
-    std::ranges::iterator_t<Range> at;
+    pickle::RangeIterator<Range> at;
     value_type operator*() const { return *at; }
     iterator& operator++() {
       ++at;
       return *this;
     }
     void operator++(int) { ++at; }
-    friend bool operator==(const iterator& a, const std::ranges::sentinel_t<Range>& b) { return a.at == b; }
+    friend bool operator==(const iterator& a, const pickle::RangeSentinel<Range>& b) { return a.at == b; }
   };
-  iterator begin() const { return {std::ranges::begin(range_)}; }
-  auto end() const { return std::ranges::end(range_); }
-  std::size_t size() const requires std::ranges::sized_range<Range> { return static_cast<std::size_t>(std::ranges::size(range_)); }
+  iterator begin() const { return {std::begin(range_)}; }
+  auto end() const { return std::end(range_); }
+  std::size_t size() const requires pickle::SizedRange<Range> { return static_cast<std::size_t>(std::size(range_)); }
 
  private:
   Range& range_;
@@ -66,7 +66,8 @@ constexpr void require_sendable_item() {
   if constexpr (Spread) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
       pickle::require_sendable_call<F, std::tuple_element_t<I, T>...>();
-    }(std::make_index_sequence<std::tuple_size_v<T>>());
+    }
+    (std::make_index_sequence<std::tuple_size_v<T>>());
   } else {
     pickle::require_sendable_call<F, T>();
   }
@@ -74,14 +75,14 @@ constexpr void require_sendable_item() {
 
 template <bool Spread, class Engine, class F, class Range>
 auto start_map(Engine& engine, const MapOptions& options, F&& f, Range&& items) {
-  using Item = std::ranges::range_value_t<Range>;
-  using Reference = std::ranges::range_reference_t<Range>;
+  using Item = pickle::RangeValue<Range>;
+  using Reference = pickle::RangeReference<Range>;
   if constexpr (!std::is_same_v<std::decay_t<Reference>, Item>) {
     ByValue<std::remove_reference_t<Range>> values(items);
     return start_map<Spread>(engine, options, std::forward<F>(f), values);
   } else if constexpr (!kSends<Engine>) {
     return map_items<Spread>(engine, options, std::forward<F>(f), std::forward<Range>(items));
-  } else if constexpr (!std::ranges::sized_range<Range>) {
+  } else if constexpr (!pickle::SizedRange<Range>) {
     std::vector<Item> all;
     for (auto&& item : items) all.push_back(std::forward<decltype(item)>(item));
     return start_map<Spread>(engine, options, std::forward<F>(f), all);
@@ -99,19 +100,19 @@ auto start_map(Engine& engine, const MapOptions& options, F&& f, Range&& items) 
 template <class Range>
 class Pull {
  public:
-  using value_type = std::ranges::range_value_t<Range>;
+  using value_type = pickle::RangeValue<Range>;
   explicit Pull(Range&& range) : range_(std::forward<Range>(range)) {}
   std::optional<value_type> next() {
     if (at_) ++*at_;
-    else at_.emplace(std::ranges::begin(range_));
-    if (*at_ == std::ranges::end(range_)) return std::nullopt;
-    if constexpr (std::is_reference_v<Range> || std::ranges::view<Range>) return value_type(**at_);
+    else at_.emplace(std::begin(range_));
+    if (*at_ == std::end(range_)) return std::nullopt;
+    if constexpr (std::is_reference_v<Range> || pickle::ViewRange<Range>) return value_type(**at_);
     else return value_type(std::move(**at_));
   }
 
  private:
   Range range_;
-  std::optional<std::ranges::iterator_t<Range>> at_;
+  std::optional<pickle::RangeIterator<Range>> at_;
 };
 
 template <class Range, class...>
@@ -123,12 +124,12 @@ struct FirstPull {
 template <class... Ranges>
 class PullTuples {
  public:
-  using value_type = std::tuple<std::ranges::range_value_t<Ranges>...>;
+  using value_type = std::tuple<pickle::RangeValue<Ranges>...>;
   explicit PullTuples(Ranges&&... ranges) : pulls_(Pull<Ranges>(std::forward<Ranges>(ranges))...) {}
   std::optional<value_type> next() {
     return std::apply(
         [](auto&... pull) -> std::optional<value_type> {
-          std::tuple<std::optional<std::ranges::range_value_t<Ranges>>...> row;
+          std::tuple<std::optional<pickle::RangeValue<Ranges>>...> row;
           bool whole = std::apply([&](auto&... cell) { return ((cell = pull.next()).has_value() && ...); }, row);
           if (!whole) return std::nullopt;
           return std::apply([](auto&... cell) { return value_type(std::move(*cell)...); }, row);
@@ -151,9 +152,9 @@ template <class R>
 std::type_identity<R> result_type(const std::shared_ptr<MapSource<R>>&);
 
 template <bool Spread, class Engine, class F, class Input>
-using FeedResult = typename decltype(result_type(start_map<Spread>(
-    std::declval<Engine&>(), std::declval<const MapOptions&>(), std::declval<F&>(),
-    std::declval<std::vector<typename Input::value_type>>())))::type;
+using FeedResult = typename decltype(result_type(
+    start_map<Spread>(std::declval<Engine&>(), std::declval<const MapOptions&>(), std::declval<F&>(),
+                      std::declval<std::vector<typename Input::value_type>>())))::type;
 
 // Starts chunk after chunk of an input on an engine.
 template <bool Spread, class Engine, class F, class Input, class R>
@@ -161,7 +162,10 @@ class EngineFeed final : public Feed<R> {
  public:
   template <class G>
   EngineFeed(std::shared_ptr<Engine> engine, const MapOptions& options, G&& f, Input&& input)
-      : engine_(std::move(engine)), options_(options), f_(std::forward<G>(f)), input_(std::move(input)) {}
+      : engine_(std::move(engine)),
+        options_(options),
+        f_(std::forward<G>(f)),
+        input_(std::move(input)) {}
 
   std::shared_ptr<MapSource<R>> next() override {
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
@@ -197,9 +201,9 @@ auto start_feed(const std::shared_ptr<Engine>& engine, MapOptions options, F&& f
   os::Deadline deadline(options.deadline);
   if (options.chunksize == 0) options.chunksize = 1;
   std::size_t window = options.buffersize ? options.buffersize / options.chunksize : 4 * std::size_t{engine->workers()};
-  return LazyResults<R>(
-      std::make_unique<EngineFeed<Spread, Engine, std::decay_t<F>, Input, R>>(engine, options, std::forward<F>(f), std::move(input)),
-      window ? window : 1, deadline, unordered);
+  return LazyResults<R>(std::make_unique<EngineFeed<Spread, Engine, std::decay_t<F>, Input, R>>(
+                            engine, options, std::forward<F>(f), std::move(input)),
+                        window ? window : 1, deadline, unordered);
 }
 
 }  // namespace mp::pool

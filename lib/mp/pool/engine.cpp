@@ -72,7 +72,8 @@ bool SlotTask::ask_for_report(std::shared_ptr<SlotTask> self) {
 std::shared_ptr<ProcessEngine> ProcessEngine::start(EngineOptions options) {
   if (options.workers == 0) options.workers = process_cpu_count();
   if (options.workers > TaskBoard::kMostWorkers)
-    throw ValueError("a pool has at most " + std::to_string(TaskBoard::kMostWorkers) + " workers, not " + std::to_string(options.workers));
+    throw ValueError("a pool has at most " + std::to_string(TaskBoard::kMostWorkers) + " workers, not " +
+                     std::to_string(options.workers));
   std::shared_ptr<ProcessEngine> engine(new ProcessEngine(std::move(options)));
   engine->start_server();
   for (std::uint32_t i = 0; i < engine->workers_.size(); ++i) engine->launch(i);
@@ -83,7 +84,8 @@ std::shared_ptr<ProcessEngine> ProcessEngine::start(EngineOptions options) {
 ProcessEngine::ProcessEngine(EngineOptions options)
     : owner_(memory::self()),
       options_(std::move(options)),
-      board_ref_(memory::create<TaskBoard>(memory::Kind::board, 0, options_.workers * sizeof(WorkerEntry), options_.workers)),
+      board_ref_(
+          memory::create<TaskBoard>(memory::Kind::board, 0, options_.workers * sizeof(WorkerEntry), options_.workers)),
       board_(&board_ref_.as<TaskBoard>()),
       workers_(options_.workers) {
   for (std::uint32_t i = 0; i < options_.workers; ++i) new (&board_->worker(i)) WorkerEntry{};
@@ -168,7 +170,9 @@ std::uint32_t ProcessEngine::take_slot() {
 void ProcessEngine::line_up(std::uint32_t index, const TaskOptions& options) {
   Slot& s = board_->slot(index);
   s.outcome = Outcome::value;
-  s.timeout = options.timeout.forever() ? 0 : static_cast<std::uint64_t>(std::max<std::int64_t>(1, options.timeout.left().count()));
+  s.timeout = options.timeout.forever()
+                  ? 0
+                  : static_cast<std::uint64_t>(std::max<std::int64_t>(1, options.timeout.left().count()));
   s.attempts_left = static_cast<std::uint8_t>(std::min(options.retries, 255u));
   {
     std::lock_guard guard(mutex_);
@@ -225,7 +229,8 @@ std::exception_ptr ProcessEngine::error_of(std::uint32_t slot) {
     if (auto found = names_.find(slot); found != names_.end()) name = found->second;
   }
   if (s.outcome == Outcome::no_room)
-    return std::make_exception_ptr(SharedMemoryFull(s.result.size, memory::usage().committed, memory::usage().capacity));
+    return std::make_exception_ptr(
+        SharedMemoryFull(s.result.size, memory::usage().committed, memory::usage().capacity));
   if (s.outcome != Outcome::exception) return nullptr;  // cancelled before it began
   pickle::Reader in(payload(s.result, s.place));
   return load_failure(in, s.number, name);

@@ -37,8 +37,7 @@ class Initializer {
  public:
   Initializer() = default;
   template <class F>
-    requires(!std::is_same_v<std::decay_t<F>, Initializer> && std::is_invocable_v<std::decay_t<F>&>)
-  Initializer(F&& f)
+  requires(!std::is_same_v<std::decay_t<F>, Initializer> && std::is_invocable_v<std::decay_t<F>&>) Initializer(F&& f)
       : run(pickle::code_ref(reinterpret_cast<const void*>(&call<std::decay_t<F>>))),
         dump([f = std::decay_t<F>(std::forward<F>(f))](pickle::Writer& out) { pickle::dump_callable(out, f); }) {}
 
@@ -83,8 +82,8 @@ class SlotTask {
 
  protected:
   Slot& slot() const noexcept;
-  Phase look() const noexcept;                     // where the slot stands; done once it serves another task
-  bool sleep(const os::Deadline& deadline) const;  // until done
+  Phase look() const noexcept;                          // where the slot stands; done once it serves another task
+  bool sleep(const os::Deadline& deadline) const;       // until done
   bool ask_for_report(std::shared_ptr<SlotTask> self);  // false: it is done already
   Ticket ticket_;
   bool reporting_ = false;  // the supervisor will report, and only then the slot may be used again
@@ -116,11 +115,11 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
   TaskBoard& board() noexcept { return *board_; }
   void watch(const Ticket& ticket, std::shared_ptr<SlotTask> task);
   void unwatch(const Ticket& ticket) noexcept;
-  void abandon(const Ticket& ticket) noexcept;        // nobody will ask for it
-  void give_back(std::uint32_t slot) noexcept;        // parcels freed, slot free
-  std::exception_ptr error_of(std::uint32_t slot);    // of a task that is done without a value
-  bool kill(const Ticket& ticket);                    // ends a running task by its worker's death: CancelledError
-  void nudge() noexcept { board_->signal(); }         // the supervisor shall look
+  void abandon(const Ticket& ticket) noexcept;      // nobody will ask for it
+  void give_back(std::uint32_t slot) noexcept;      // parcels freed, slot free
+  std::exception_ptr error_of(std::uint32_t slot);  // of a task that is done without a value
+  bool kill(const Ticket& ticket);                  // ends a running task by its worker's death: CancelledError
+  void nudge() noexcept { board_->signal(); }       // the supervisor shall look
   void add_job(memory::Offset job, std::weak_ptr<JobControl> control);
   void remove_job(memory::Offset job) noexcept;
   void check_owner() const;  // throws Error in any process but the owner
@@ -129,8 +128,8 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
   enum class Mode { open, closing, terminating, broken };
   enum class Reason { none, timeout, cancel };
   struct Worker {
-    memory::Ref record;     // null = none
-    memory::Ref start;      // its WorkerStart
+    memory::Ref record;  // null = none
+    memory::Ref start;   // its WorkerStart
     bool ended = true;
     Reason reason = Reason::none;  // why we killed it
     std::int64_t term_at = 0;      // when it was asked to end (terminate), ns
@@ -159,7 +158,8 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
   void kill_workers() noexcept;
   void wait_for_news(std::uint32_t seen) noexcept;
   std::exception_ptr why_lost(std::uint32_t index, std::uint32_t slot);
-  bool stop_and_kill(std::uint32_t index, Reason reason, std::uint32_t slot, std::uint32_t generation, std::uint64_t since) noexcept;
+  bool stop_and_kill(std::uint32_t index, Reason reason, std::uint32_t slot, std::uint32_t generation,
+                     std::uint64_t since) noexcept;
 
   const memory::Tag owner_;
   EngineOptions options_;
@@ -186,7 +186,7 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
   std::vector<Worker> workers_;
   unsigned failed_starts_ = 0;      // in a row
   std::int64_t failing_since_ = 0;  // the first of them, monotonic ns
-  std::uint64_t launched_ = 0;  // workers, ever: numbers their names
+  std::uint64_t launched_ = 0;      // workers, ever: numbers their names
 
   std::mutex join_mutex_;
   std::thread supervisor_;

@@ -2,7 +2,8 @@
 
 namespace mp {
 
-ProcessPoolExecutor::ProcessPoolExecutor(unsigned max_workers) : ProcessPoolExecutor(ExecutorOptions{.max_workers = max_workers}) {}
+ProcessPoolExecutor::ProcessPoolExecutor(unsigned max_workers)
+    : ProcessPoolExecutor(ExecutorOptions{.max_workers = max_workers}) {}
 
 ProcessPoolExecutor::ProcessPoolExecutor(ExecutorOptions options)
     : BasicExecutor(pool::ProcessEngine::start({
@@ -21,7 +22,8 @@ void ProcessPoolExecutor::kill_workers() {
   if (engine_) engine_->terminate();
 }
 
-ThreadPoolExecutor::ThreadPoolExecutor(unsigned max_workers) : ThreadPoolExecutor(ThreadExecutorOptions{.max_workers = max_workers}) {}
+ThreadPoolExecutor::ThreadPoolExecutor(unsigned max_workers)
+    : ThreadPoolExecutor(ThreadExecutorOptions{.max_workers = max_workers}) {}
 
 ThreadPoolExecutor::ThreadPoolExecutor(ThreadExecutorOptions options)
     : BasicExecutor(pool::ThreadEngine::start({

@@ -14,7 +14,8 @@ namespace {
 
 os::Stack stack_of(const process::Crash& crash) {
   os::Stack stack;
-  std::uint32_t count = std::min<std::uint32_t>(crash.frame_count.load(std::memory_order_acquire), process::Crash::kMaxFrames);
+  std::uint32_t count =
+      std::min<std::uint32_t>(crash.frame_count.load(std::memory_order_acquire), process::Crash::kMaxFrames);
   if (count == 0) return stack;
   stack.exact_first = true;
   const char* end = crash.modules + process::Crash::kModuleBytes;
@@ -84,7 +85,8 @@ std::exception_ptr load_failure(pickle::Reader& in, std::uint64_t task, const st
   }
 }
 
-std::exception_ptr crash_of(const process::Record& record, std::uint64_t task, const std::string& task_name, pickle::CodeRef run) {
+std::exception_ptr crash_of(const process::Record& record, std::uint64_t task, const std::string& task_name,
+                            pickle::CodeRef run) {
   CrashDetails d = details_of(record);
   d.task = task;
   d.task_name = task_name;
@@ -94,7 +96,8 @@ std::exception_ptr crash_of(const process::Record& record, std::uint64_t task, c
 
 std::string end_text(const process::Record& record) {
   process::Status status = process::status_of(record);
-  if (status.phase() == process::Phase::failed) return std::string("fork: ") + std::generic_category().message(status.code());
+  if (status.phase() == process::Phase::failed)
+    return std::string("fork: ") + std::generic_category().message(status.code());
   if (status.phase() == process::Phase::abandoned) return "its server died before it began";
   return crash_cause(details_of(record));
 }

@@ -19,7 +19,8 @@ void dump_failure(pickle::Writer& out);
 std::exception_ptr load_failure(pickle::Reader& in, std::uint64_t task, const std::string& task_name) noexcept;
 
 // WorkerCrashed for the task that the ended process of `record` ran; `run` is what it was.
-std::exception_ptr crash_of(const process::Record& record, std::uint64_t task, const std::string& task_name, pickle::CodeRef run);
+std::exception_ptr crash_of(const process::Record& record, std::uint64_t task, const std::string& task_name,
+                            pickle::CodeRef run);
 
 // How it ended, in words: "SIGSEGV, address 0x10 not mapped", "exited with status 3".
 std::string end_text(const process::Record& record);

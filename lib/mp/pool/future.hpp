@@ -9,13 +9,13 @@
 #include <coroutine>
 #include <iterator>
 #include <memory>
-#include <ranges>
 #include <string>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "mp/pickle/crashed.hpp"
+#include "mp/pickle/range.hpp"
 #include "mp/pickle/remote.hpp"
 #include "mp/pool/future_state.hpp"
 
@@ -69,15 +69,8 @@ class Future {
   // For own executors and tests; InvalidStateError where the future is done (or, the first, not pending).
   bool set_running_or_notify_cancel() { return state_->set_running(); }
   template <class V = R>
-    requires(!std::is_void_v<R>)
-  void set_result(V&& value) {
-    state_->set_value(std::forward<V>(value));
-  }
-  void set_result()
-    requires(std::is_void_v<R>)
-  {
-    state_->set_value({});
-  }
+  requires(!std::is_void_v<R>) void set_result(V&& value) { state_->set_value(std::forward<V>(value)); }
+  void set_result() requires(std::is_void_v<R>) { state_->set_value({}); }
   void set_exception(std::exception_ptr e) { state_->set_error(std::move(e)); }
 
   // co_await future: resumes in the thread that completes the task.
@@ -146,7 +139,7 @@ struct DoneAndNotDone {
 };
 
 // Blocks until `when` is true of the futures or the time is over; never throws for a timeout. Duplicates count once.
-template <class Futures, class R = typename std::ranges::range_value_t<Futures>::value_type>
+template <class Futures, class R = typename pickle::RangeValue<Futures>::value_type>
 DoneAndNotDone<R> wait(const Futures& futures, Timeout timeout = {}, ReturnWhen when = ALL_COMPLETED) {
   std::vector<Future<R>> list;
   std::unordered_set<const pool::FutureState*> seen;
@@ -163,10 +156,11 @@ DoneAndNotDone<R> wait(const Futures& futures, Timeout timeout = {}, ReturnWhen 
     if (when == FIRST_EXCEPTION && !list[*index].cancelled() && list[*index].state().error()) break;
   }
   DoneAndNotDone<R> result;
-  for (std::size_t i = 0; i < list.size(); ++i) (finished[i] || list[i].done() ? result.done : result.not_done).push_back(list[i]);
+  for (std::size_t i = 0; i < list.size(); ++i)
+    (finished[i] || list[i].done() ? result.done : result.not_done).push_back(list[i]);
   return result;
 }
-template <class Futures, class R = typename std::ranges::range_value_t<Futures>::value_type>
+template <class Futures, class R = typename pickle::RangeValue<Futures>::value_type>
 DoneAndNotDone<R> wait(const Futures& futures, ReturnWhen when) {
   return wait(futures, Timeout(), when);
 }
@@ -177,7 +171,10 @@ template <class R>
 class AsCompleted {
  public:
   AsCompleted(std::vector<Future<R>> futures, Timeout timeout)
-      : futures_(std::move(futures)), deadline_(timeout), gathering_(pool::states_of(futures_)), total_(gathering_.left()) {}
+      : futures_(std::move(futures)),
+        deadline_(timeout),
+        gathering_(pool::states_of(futures_)),
+        total_(gathering_.left()) {}
 
   class iterator {
    public:
@@ -195,7 +192,8 @@ class AsCompleted {
       }
       auto index = owner_->gathering_.next(owner_->deadline_);
       if (!index)
-        throw TimeoutError(std::to_string(owner_->gathering_.left()) + " (of " + std::to_string(owner_->total_) + ") futures unfinished");
+        throw TimeoutError(std::to_string(owner_->gathering_.left()) + " (of " + std::to_string(owner_->total_) +
+                           ") futures unfinished");
       index_ = *index;
       return *this;
     }
@@ -216,7 +214,7 @@ class AsCompleted {
   std::size_t total_;
 };
 
-template <class Futures, class R = typename std::ranges::range_value_t<Futures>::value_type>
+template <class Futures, class R = typename pickle::RangeValue<Futures>::value_type>
 AsCompleted<R> as_completed(const Futures& futures, Timeout timeout = {}) {
   return AsCompleted<R>(std::vector<Future<R>>(std::begin(futures), std::end(futures)), timeout);
 }

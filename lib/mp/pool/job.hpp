@@ -45,15 +45,16 @@ struct Failure {
 
 struct Job {
   std::uint64_t items;
-  std::uint64_t timeout;                    // ns for one item, 0 = none
-  Parcel function;                          // the callable's state, always in a block unless empty
-  memory::Offset input;                     // array of T, 0 = items are pickled in the chunks
-  memory::Offset output;                    // array of R, or of Cell
+  std::uint64_t timeout;  // ns for one item, 0 = none
+  Parcel function;        // the callable's state, always in a block unless empty
+  memory::Offset input;   // array of T, 0 = items are pickled in the chunks
+  memory::Offset output;  // array of R, or of Cell
   bool own_input, cells;
-  std::atomic<memory::Offset> failures;     // list of Failure
-  alignas(64) std::atomic<std::uint32_t> progress;  // futex word: counts up when something is done while `waited` is set
-  std::atomic<std::uint32_t> waited;        // somebody sleeps for items
-  std::atomic<std::uint32_t> cancelled;     // chunks stop at the next item
+  std::atomic<memory::Offset> failures;  // list of Failure
+  alignas(
+      64) std::atomic<std::uint32_t> progress;  // futex word: counts up when something is done while `waited` is set
+  std::atomic<std::uint32_t> waited;            // somebody sleeps for items
+  std::atomic<std::uint32_t> cancelled;         // chunks stop at the next item
   std::atomic<std::uint8_t>* states() noexcept { return reinterpret_cast<std::atomic<std::uint8_t>*>(this + 1); }
 };
 
@@ -81,12 +82,14 @@ class ChunkRun {
   }
   void start(std::uint64_t item) noexcept {
     entry_->item.store(item + 1, std::memory_order_release);
-    if (job_->timeout) [[unlikely]] start_clock();
+    if (job_->timeout) [[unlikely]]
+      start_clock();
   }
   void done(std::uint64_t item, ItemState state = ItemState::value) noexcept {
     job_->states()[item].store(static_cast<std::uint8_t>(state), std::memory_order_release);
     // Unordered with the store above on purpose: a sleeper looks again after one slice at the latest.
-    if (job_->waited.load(std::memory_order_relaxed)) [[unlikely]] tell();
+    if (job_->waited.load(std::memory_order_relaxed)) [[unlikely]]
+      tell();
   }
   // The exception in flight becomes the item's outcome.
   void failed(std::uint64_t item) noexcept;

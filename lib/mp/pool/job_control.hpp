@@ -15,7 +15,9 @@ namespace mp::pool {
 class JobControl {
  public:
   JobControl(std::shared_ptr<ProcessEngine> engine, memory::Ref job, unsigned retries)
-      : engine_(std::move(engine)), job_(std::move(job)), retries_(retries) {}
+      : engine_(std::move(engine)),
+        job_(std::move(job)),
+        retries_(retries) {}
   JobControl(const JobControl&) = delete;
   JobControl& operator=(const JobControl&) = delete;
 

@@ -13,10 +13,12 @@ namespace mp {
 // How a map travels.
 struct MapOptions {
   std::size_t chunksize = 0;  // items that travel together; 0 = chosen: large at first, single at the end
-  Timeout timeout = {};       // of one item, from when a worker takes it: its worker is killed, the item ends in TimeoutError
-  unsigned retries = 0;       // further attempts of an item after a crash or a timeout
-  Timeout deadline = {};      // of the whole map, from the call (Python's timeout): then iteration throws TimeoutError
-  std::size_t buffersize = 0; // so many items are taken from the input ahead of the results; 0 = all (imap: a few per worker)
+  Timeout timeout =
+      {};  // of one item, from when a worker takes it: its worker is killed, the item ends in TimeoutError
+  unsigned retries = 0;   // further attempts of an item after a crash or a timeout
+  Timeout deadline = {};  // of the whole map, from the call (Python's timeout): then iteration throws TimeoutError
+  std::size_t buffersize =
+      0;  // so many items are taken from the input ahead of the results; 0 = all (imap: a few per worker)
 };
 
 namespace pool {

@@ -15,9 +15,9 @@
 namespace mp::pool {
 
 struct Parcel {
-  std::uint32_t size = 0;          // bytes of payload
-  std::uint32_t carried = 0;       // references behind it, 8 bytes each, from the next multiple of 8 on
-  memory::Offset block = 0;        // where both lie; 0 = in place, then nothing is carried
+  std::uint32_t size = 0;     // bytes of payload
+  std::uint32_t carried = 0;  // references behind it, 8 bytes each, from the next multiple of 8 on
+  memory::Offset block = 0;   // where both lie; 0 = in place, then nothing is carried
 };
 static_assert(sizeof(Parcel) == 16);
 

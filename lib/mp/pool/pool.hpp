@@ -11,10 +11,10 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <ranges>
 #include <type_traits>
 #include <utility>
 
+#include "mp/pickle/range.hpp"
 #include "mp/pool/async_result.hpp"
 #include "mp/pool/dispatch.hpp"
 
@@ -37,8 +37,7 @@ class BasicPool {
   // Runs f(args...) in a worker and waits for its value; throws its error. Like all that follow: ValueError after close() or
   // terminate(), PicklingError, SharedMemoryFull, BrokenExecutor.
   template <class F, class... Args>
-    requires(!std::is_same_v<std::decay_t<F>, TaskOptions>)
-  auto apply(F&& f, Args&&... args) {
+  requires(!std::is_same_v<std::decay_t<F>, TaskOptions>) auto apply(F&& f, Args&&... args) {
     return pool::start_task(engine(), TaskOptions{}, std::forward<F>(f), std::forward<Args>(args)...).result();
   }
   template <class F, class... Args>
@@ -48,8 +47,7 @@ class BasicPool {
 
   // The same without waiting: AsyncResult.
   template <class F, class... Args>
-    requires(!std::is_same_v<std::decay_t<F>, TaskOptions>)
-  auto apply_async(F&& f, Args&&... args) {
+  requires(!std::is_same_v<std::decay_t<F>, TaskOptions>) auto apply_async(F&& f, Args&&... args) {
     return apply_async(TaskOptions{}, std::forward<F>(f), std::forward<Args>(args)...);
   }
   template <class F, class... Args>
@@ -61,7 +59,7 @@ class BasicPool {
   // f over all items: Results, in input order. Waits for all of them, then throws the error of the first that failed.
   // chunksize: how many items travel together, 0 = chosen.
   template <class F, class Range>
-    requires std::ranges::input_range<Range>
+  requires pickle::InputRange<Range>
   auto map(F&& f, Range&& items, std::size_t chunksize = 0) {
     return map(MapOptions{.chunksize = chunksize}, std::forward<F>(f), std::forward<Range>(items));
   }
@@ -70,7 +68,7 @@ class BasicPool {
     return pool::collect(pool::start_map<false>(engine(), options, std::forward<F>(f), std::forward<Range>(items)));
   }
   template <class F, class Range>
-    requires std::ranges::input_range<Range>
+  requires pickle::InputRange<Range>
   auto map_async(F&& f, Range&& items, std::size_t chunksize = 0) {
     return map_async(MapOptions{.chunksize = chunksize}, std::forward<F>(f), std::forward<Range>(items));
   }
@@ -81,7 +79,7 @@ class BasicPool {
 
   // The items are tuples (or pairs, or arrays) of arguments: f(a, b) for each (a, b).
   template <class F, class Range>
-    requires std::ranges::input_range<Range>
+  requires pickle::InputRange<Range>
   auto starmap(F&& f, Range&& items, std::size_t chunksize = 0) {
     return starmap(MapOptions{.chunksize = chunksize}, std::forward<F>(f), std::forward<Range>(items));
   }
@@ -90,7 +88,7 @@ class BasicPool {
     return pool::collect(pool::start_map<true>(engine(), options, std::forward<F>(f), std::forward<Range>(items)));
   }
   template <class F, class Range>
-    requires std::ranges::input_range<Range>
+  requires pickle::InputRange<Range>
   auto starmap_async(F&& f, Range&& items, std::size_t chunksize = 0) {
     return starmap_async(MapOptions{.chunksize = chunksize}, std::forward<F>(f), std::forward<Range>(items));
   }
@@ -103,7 +101,7 @@ class BasicPool {
   // input order, or in the order of completion. The input is taken chunk by chunk, four chunks for each worker ahead of the
   // results, or options.buffersize items. A range given as an lvalue must live as long as the iteration.
   template <class F, class Range>
-    requires std::ranges::input_range<Range>
+  requires pickle::InputRange<Range>
   auto imap(F&& f, Range&& items, std::size_t chunksize = 1) {
     return imap(MapOptions{.chunksize = chunksize}, std::forward<F>(f), std::forward<Range>(items));
   }
@@ -112,7 +110,7 @@ class BasicPool {
     return lazily(options, std::forward<F>(f), pool::Pull<Range>(std::forward<Range>(items)), false);
   }
   template <class F, class Range>
-    requires std::ranges::input_range<Range>
+  requires pickle::InputRange<Range>
   auto imap_unordered(F&& f, Range&& items, std::size_t chunksize = 1) {
     return imap_unordered(MapOptions{.chunksize = chunksize}, std::forward<F>(f), std::forward<Range>(items));
   }
@@ -133,7 +131,8 @@ class BasicPool {
   }
   // Until the workers are gone. Throws ValueError unless close() or terminate() came before.
   void join() {
-    if (running_.load(std::memory_order_acquire)) throw ValueError("Pool is still running: close() or terminate() comes before join()");
+    if (running_.load(std::memory_order_acquire))
+      throw ValueError("Pool is still running: close() or terminate() comes before join()");
     if (engine_) engine_->join();
   }
 
@@ -162,16 +161,17 @@ class BasicPool {
 };
 
 struct PoolOptions {
-  unsigned processes = 0;               // 0 = process_cpu_count(); at most 1024
-  pool::Initializer initializer = {};   // any callable to send: runs once in each worker; its failure breaks the pool
-  std::uint64_t maxtasksperchild = 0;   // then the worker is replaced; 0 = never
-  Context context = {};                 // how workers start
+  unsigned processes = 0;              // 0 = process_cpu_count(); at most 1024
+  pool::Initializer initializer = {};  // any callable to send: runs once in each worker; its failure breaks the pool
+  std::uint64_t maxtasksperchild = 0;  // then the worker is replaced; 0 = never
+  Context context = {};                // how workers start
 };
 
 class Pool : public BasicPool<pool::ProcessEngine> {
  public:
   // Throws ValueError for too many workers, OSError and Error where processes cannot be made.
-  explicit Pool(unsigned processes = 0, pool::Initializer initializer = {}, std::uint64_t maxtasksperchild = 0, Context context = {})
+  explicit Pool(unsigned processes = 0, pool::Initializer initializer = {}, std::uint64_t maxtasksperchild = 0,
+                Context context = {})
       : Pool(PoolOptions{processes, std::move(initializer), maxtasksperchild, context}) {}
   explicit Pool(PoolOptions options);
 };

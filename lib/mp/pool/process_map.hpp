@@ -23,7 +23,7 @@ namespace mp::pool {
 // What lies as it is in an array that both sides see: no pointers can be in it that pickle would refuse.
 template <class T>
 concept PlainItem = std::is_trivially_copyable_v<T> && std::is_default_constructible_v<T> &&
-                    (std::is_arithmetic_v<T> || std::is_enum_v<T>);
+    (std::is_arithmetic_v<T> || std::is_enum_v<T>);
 
 // What a worker runs for a chunk.
 template <bool Spread, class F, class T, bool Array>
@@ -68,8 +68,11 @@ void run_chunk(pickle::Reader& in, pickle::Writer&) {
 template <class R>
 class ProcessMap final : public MapSource<R> {
  public:
-  ProcessMap(std::shared_ptr<JobControl> control, std::vector<std::shared_ptr<TaskState<void>>> chunks, std::vector<std::uint64_t> ends)
-      : control_(std::move(control)), chunks_(std::move(chunks)), ends_(std::move(ends)) {}
+  ProcessMap(std::shared_ptr<JobControl> control, std::vector<std::shared_ptr<TaskState<void>>> chunks,
+             std::vector<std::uint64_t> ends)
+      : control_(std::move(control)),
+        chunks_(std::move(chunks)),
+        ends_(std::move(ends)) {}
   ~ProcessMap() override {
     cancel();
     control_->engine().remove_job(control_->ref().offset());
@@ -156,7 +159,8 @@ auto map_items(ProcessEngine& engine, const MapOptions& options, const F& f, Ran
   static const pickle::CodeRef code = pickle::code_ref(&run_chunk<Spread, F, T, array>);
 
   const auto count = static_cast<std::uint64_t>(std::size(items));
-  auto timeout = options.timeout.forever() ? std::chrono::nanoseconds(0) : std::max(options.timeout.left(), std::chrono::nanoseconds(1));
+  auto timeout = options.timeout.forever() ? std::chrono::nanoseconds(0)
+                                           : std::max(options.timeout.left(), std::chrono::nanoseconds(1));
   auto control = std::make_shared<JobControl>(engine.shared_from_this(), create_job(count, timeout), options.retries);
   Job& job = control->job();
   {
@@ -210,7 +214,8 @@ auto map_items(ProcessEngine& engine, const MapOptions& options, const F& f, Ran
     ProcessMap<R>(std::move(control), std::move(chunks), std::move(ends));  // cancels what is under way
     throw;
   }
-  return std::shared_ptr<MapSource<R>>(std::make_shared<ProcessMap<R>>(std::move(control), std::move(chunks), std::move(ends)));
+  return std::shared_ptr<MapSource<R>>(
+      std::make_shared<ProcessMap<R>>(std::move(control), std::move(chunks), std::move(ends)));
 }
 
 }  // namespace mp::pool

@@ -25,7 +25,8 @@ std::optional<std::size_t> Arrivals::pop(const os::Deadline& deadline) {
 }
 
 void throw_map_timeout(bool whole) {
-  throw TimeoutError(whole ? "the map's deadline has passed; what had not begun is cancelled" : "the next result is not there yet");
+  throw TimeoutError(whole ? "the map's deadline has passed; what had not begun is cancelled"
+                           : "the next result is not there yet");
 }
 
 }  // namespace mp::pool

@@ -35,7 +35,9 @@ constexpr std::chrono::nanoseconds kStopWait = std::chrono::milliseconds(100);
 
 process::Record& record_of(const memory::Ref& ref) noexcept { return ref.as<process::Record>(); }
 
-bool over(process::Phase phase) noexcept { return phase != process::Phase::requested && phase != process::Phase::running; }
+bool over(process::Phase phase) noexcept {
+  return phase != process::Phase::requested && phase != process::Phase::running;
+}
 
 // A descriptor that means the process of `record` and no other, if it lives.
 os::UniqueFd hold(const process::Record& record) noexcept {
@@ -51,7 +53,8 @@ os::UniqueFd hold(const process::Record& record) noexcept {
 bool ended_from_outside(const process::Record& record) noexcept {
   process::Status status = process::status_of(record);
   int code = status.code();
-  return status.phase() == process::Phase::abandoned || (status.phase() == process::Phase::ended && (code == -SIGKILL || code == -SIGTERM));
+  return status.phase() == process::Phase::abandoned ||
+         (status.phase() == process::Phase::ended && (code == -SIGKILL || code == -SIGTERM));
 }
 
 void send(int pidfd, int signal) noexcept { ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }
@@ -60,8 +63,8 @@ void send(int pidfd, int signal) noexcept { ::syscall(SYS_pidfd_send_signal, pid
 
 void ProcessEngine::start_server() {
   const std::string name = options_.worker_name + "-server";
-  server_ = std::make_unique<process::Server>(options_.context.method() == StartMethod::fork ? process::Server::zygote(name)
-                                                                                             : process::Server::clean(name));
+  server_ = std::make_unique<process::Server>(
+      options_.context.method() == StartMethod::fork ? process::Server::zygote(name) : process::Server::clean(name));
 }
 
 void ProcessEngine::start_supervisor() {
@@ -79,9 +82,10 @@ void ProcessEngine::start_supervisor() {
 
 void ProcessEngine::launch(std::uint32_t index) {
   Worker fresh;
-  fresh.start = memory::create<WorkerStart>(
-      memory::Kind::engine, 0, 0,
-      WorkerStart{board_ref_.offset(), index, options_.most_tasks, options_.initializer.run, initializer_.block, initializer_.size});
+  fresh.start =
+      memory::create<WorkerStart>(memory::Kind::engine, 0, 0,
+                                  WorkerStart{board_ref_.offset(), index, options_.most_tasks, options_.initializer.run,
+                                              initializer_.block, initializer_.size});
   WorkerEntry& entry = board_->worker(index);
   discard(entry.failure);
   entry.intent.store(0, std::memory_order_relaxed);
@@ -132,8 +136,8 @@ void ProcessEngine::supervise() noexcept {
 void ProcessEngine::wait_for_news(std::uint32_t seen) noexcept {
   bool starting = false;
   for (std::uint32_t i = 0; i < workers_.size(); ++i)
-    starting |= !workers_[i].ended &&
-                board_->worker(i).phase.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(WorkerPhase::starting);
+    starting |= !workers_[i].ended && board_->worker(i).phase.load(std::memory_order_relaxed) ==
+                                          static_cast<std::uint32_t>(WorkerPhase::starting);
   std::chrono::nanoseconds limit = kIdle;
   {
     std::lock_guard guard(mutex_);
@@ -228,7 +232,8 @@ bool ProcessEngine::check_workers() noexcept {
     }
     if (over(phase)) bury(i);
     else living = true;
-    if (board_->worker(i).phase.load(std::memory_order_acquire) == static_cast<std::uint32_t>(WorkerPhase::ready)) failed_starts_ = 0;
+    if (board_->worker(i).phase.load(std::memory_order_acquire) == static_cast<std::uint32_t>(WorkerPhase::ready))
+      failed_starts_ = 0;
   }
   return living;
 }
@@ -261,14 +266,14 @@ void ProcessEngine::bury(std::uint32_t index) noexcept {
       std::rethrow_exception(load_failure(in, 0, {}));
     } catch (const std::exception& e) {
       why += std::string(": ") + e.what();
-    } catch (...) {
-    }
+    } catch (...) {}
   } else if (phase == WorkerPhase::starting && workers_[index].reason == Reason::none) {
     const process::Record& record = record_of(workers_[index].record);
     const std::int64_t now = os::monotonic_now().count();
     if (++failed_starts_ == 1) failing_since_ = now;
     if (failed_starts_ >= kMostFailedStarts && (!ended_from_outside(record) || now - failing_since_ >= kKilledTooLong))
-      why = std::to_string(failed_starts_) + " workers in a row ended before they could work; the last: " + end_text(record);
+      why = std::to_string(failed_starts_) +
+            " workers in a row ended before they could work; the last: " + end_text(record);
   }
   entry.phase.store(static_cast<std::uint32_t>(WorkerPhase::absent), std::memory_order_relaxed);
   {
@@ -387,7 +392,8 @@ bool ProcessEngine::kill(const Ticket& ticket) {
   check_owner();
   std::lock_guard guard(workers_mutex_);
   std::uint64_t state = board_->slot(ticket.slot).state.load(std::memory_order_acquire);
-  if (word::generation(state) != ticket.generation || word::phase(state) != Phase::claimed) return word::phase(state) == Phase::cancelled;
+  if (word::generation(state) != ticket.generation || word::phase(state) != Phase::claimed)
+    return word::phase(state) == Phase::cancelled;
   std::uint32_t index = word::worker(state);
   if (index >= workers_.size() || workers_[index].ended) return false;
   return stop_and_kill(index, Reason::cancel, ticket.slot, ticket.generation, 0);
@@ -405,7 +411,8 @@ bool ProcessEngine::stop_and_kill(std::uint32_t index, Reason reason, std::uint3
   pid_t pid = record_of(w.record).pid.load(std::memory_order_acquire);
   while (os::run_state(pid) != 'T' && !os::ended(fd.get()) && !deadline.passed()) ::usleep(50);
   std::uint64_t state = board_->slot(slot).state.load(std::memory_order_acquire);
-  bool still = word::phase(state) == Phase::claimed && word::worker(state) == index && word::generation(state) == generation &&
+  bool still = word::phase(state) == Phase::claimed && word::worker(state) == index &&
+               word::generation(state) == generation &&
                (since == 0 || board_->worker(index).since.load(std::memory_order_acquire) == since);
   if (still) {
     w.reason = reason;
@@ -418,7 +425,8 @@ bool ProcessEngine::stop_and_kill(std::uint32_t index, Reason reason, std::uint3
 
 std::exception_ptr ProcessEngine::why_lost(std::uint32_t index, std::uint32_t slot) {
   Worker& w = workers_[index];
-  if (w.reason == Reason::cancel) return std::make_exception_ptr(CancelledError("the task was cancelled and its worker killed"));
+  if (w.reason == Reason::cancel)
+    return std::make_exception_ptr(CancelledError("the task was cancelled and its worker killed"));
   std::string name;
   {
     std::lock_guard guard(mutex_);
@@ -426,7 +434,8 @@ std::exception_ptr ProcessEngine::why_lost(std::uint32_t index, std::uint32_t sl
   }
   if (w.reason == Reason::timeout) {
     double seconds = static_cast<double>(board_->slot(slot).timeout) * 1e-9;
-    return std::make_exception_ptr(TimeoutError("task " + std::to_string(board_->slot(slot).number) + (name.empty() ? "" : " \"" + name + '"') +
+    return std::make_exception_ptr(TimeoutError("task " + std::to_string(board_->slot(slot).number) +
+                                                (name.empty() ? "" : " \"" + name + '"') +
                                                 " ran longer than its limit of " + std::to_string(seconds) + " s"));
   }
   return crash_of(record_of(w.record), board_->slot(slot).number, name, board_->slot(slot).run);

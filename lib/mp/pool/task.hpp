@@ -117,7 +117,9 @@ void run_task(pickle::Reader& in, pickle::Writer& out) {
   std::tuple<Args...> args{pickle::load<Args>(in)...};
   using R = std::invoke_result_t<F&, Args...>;
   if constexpr (std::is_void_v<R>) std::apply([&](Args&... a) { std::invoke(f, std::move(a)...); }, args);
-  else pickle::dump(out, static_cast<const std::decay_t<R>&>(std::apply([&](Args&... a) -> R { return std::invoke(f, std::move(a)...); }, args)));
+  else
+    pickle::dump(out, static_cast<const std::decay_t<R>&>(
+                          std::apply([&](Args&... a) -> R { return std::invoke(f, std::move(a)...); }, args)));
 }
 
 template <class R>

@@ -154,7 +154,8 @@ bool TaskBoard::try_claim(std::uint32_t me, std::uint32_t& index) noexcept {
   for (;;) {
     std::uint64_t at = head_.load(std::memory_order_acquire);
     if (at >= tail_.load(std::memory_order_seq_cst)) return false;
-    auto* line = memory::at<std::atomic<std::uint64_t>>(order_[at / kOrderInSegment % kOrderSegments].load(std::memory_order_acquire));
+    auto* line = memory::at<std::atomic<std::uint64_t>>(
+        order_[at / kOrderInSegment % kOrderSegments].load(std::memory_order_acquire));
     std::uint64_t entry = line[at % kOrderInSegment].load(std::memory_order_relaxed);
     index = static_cast<std::uint32_t>(entry);
     Slot& s = slot(index);
@@ -162,8 +163,9 @@ bool TaskBoard::try_claim(std::uint32_t me, std::uint32_t& index) noexcept {
     bool mine = false;
     while (!mine && word::phase(now) == Phase::posted && word::generation(now) == entry >> 32) {
       worker(me).intent.store(index + 1, std::memory_order_release);
-      mine = s.state.compare_exchange_weak(now, word::make(Phase::claimed, word::generation(now), me) | word::flags(now),
-                                           std::memory_order_acq_rel, std::memory_order_acquire);
+      mine =
+          s.state.compare_exchange_weak(now, word::make(Phase::claimed, word::generation(now), me) | word::flags(now),
+                                        std::memory_order_acq_rel, std::memory_order_acquire);
     }
     head_.compare_exchange_strong(at, at + 1, std::memory_order_acq_rel, std::memory_order_relaxed);
     if (mine) return true;

@@ -47,7 +47,9 @@ enum class Outcome : std::uint8_t {
 namespace word {
 inline constexpr std::uint64_t kSleeper = 16, kReport = 32;
 constexpr Phase phase(std::uint64_t state) noexcept { return static_cast<Phase>(state & 15); }
-constexpr std::uint32_t worker(std::uint64_t state) noexcept { return static_cast<std::uint32_t>(state >> 8 & 0xffffff); }
+constexpr std::uint32_t worker(std::uint64_t state) noexcept {
+  return static_cast<std::uint32_t>(state >> 8 & 0xffffff);
+}
 constexpr std::uint32_t generation(std::uint64_t state) noexcept { return static_cast<std::uint32_t>(state >> 32); }
 constexpr std::uint64_t flags(std::uint64_t state) noexcept { return state & (kSleeper | kReport); }
 constexpr std::uint64_t make(Phase phase, std::uint32_t generation, std::uint32_t worker = 0) noexcept {
@@ -61,14 +63,14 @@ struct alignas(64) Slot {
   std::atomic<std::uint64_t> state;
   std::atomic<std::uint32_t> next;  // of the list of reported ends: index + 1, 0 = last
   Outcome outcome;
-  bool chunk;                       // its arguments begin with a ChunkHead (job.hpp)
-  std::uint8_t attempts_left;       // further tries after a failure; written by whoever holds the slot
-  pickle::CodeRef run;              // void run(pickle::Reader&, pickle::Writer&)
-  std::uint64_t timeout;            // ns for one attempt; 0 = none
-  std::uint64_t number;             // of the task in its pool, for messages
+  bool chunk;                  // its arguments begin with a ChunkHead (job.hpp)
+  std::uint8_t attempts_left;  // further tries after a failure; written by whoever holds the slot
+  pickle::CodeRef run;         // void run(pickle::Reader&, pickle::Writer&)
+  std::uint64_t timeout;       // ns for one attempt; 0 = none
+  std::uint64_t number;        // of the task in its pool, for messages
   Parcel arguments;
   Parcel result;
-  std::byte place[kInline];         // the arguments', then the result's bytes where they fit
+  std::byte place[kInline];  // the arguments', then the result's bytes where they fit
 };
 static_assert(sizeof(Slot) == 256 && std::atomic<std::uint64_t>::is_always_lock_free);
 
@@ -122,7 +124,9 @@ class TaskBoard {
   // done or cancelled -> free, with a new generation.
   void recycle(std::uint32_t index) noexcept;
   // Whether tasks wait for a worker, as far as can be seen.
-  bool pending() const noexcept { return head_.load(std::memory_order_acquire) < tail_.load(std::memory_order_acquire); }
+  bool pending() const noexcept {
+    return head_.load(std::memory_order_acquire) < tail_.load(std::memory_order_acquire);
+  }
 
   // Reported ends: the whole list, newest first (index + 1 each, linked by Slot::next).
   std::uint32_t take_reported() noexcept { return reported_.exchange(0, std::memory_order_acq_rel); }
@@ -157,13 +161,13 @@ class TaskBoard {
   bool try_claim(std::uint32_t me, std::uint32_t& index) noexcept;
 
   const std::uint32_t workers_;
-  std::uint32_t segments_ = 0;       // the owner's: slot segments there are
+  std::uint32_t segments_ = 0;        // the owner's: slot segments there are
   std::uint64_t order_recycled_ = 0;  // the owner's: order segments taken back so far
   alignas(64) std::atomic<std::uint64_t> tail_{0};
   alignas(64) std::atomic<std::uint64_t> head_{0};
   // Bit 0: a worker may sleep on it; the rest counts.
   alignas(64) std::atomic<std::uint32_t> doorbell_{0};
-  std::atomic<std::uint32_t> closing_{0};  // 1 = when nothing is left, 2 = at once
+  std::atomic<std::uint32_t> closing_{0};             // 1 = when nothing is left, 2 = at once
   alignas(64) std::atomic<std::uint32_t> signal_{0};  // counts
   std::atomic<std::uint32_t> supervisor_sleeps_{0};
   std::atomic<std::uint32_t> reported_{0};

@@ -111,7 +111,8 @@ void ThreadEngine::Core::fail(const std::exception_ptr& error) noexcept {
 std::shared_ptr<ThreadEngine> ThreadEngine::start(ThreadEngineOptions options) {
   if (options.workers == 0) options.workers = std::min(32u, process_cpu_count() + 4);
   if (options.workers > kMostWorkers)
-    throw ValueError("a pool has at most " + std::to_string(kMostWorkers) + " workers, not " + std::to_string(options.workers));
+    throw ValueError("a pool has at most " + std::to_string(kMostWorkers) + " workers, not " +
+                     std::to_string(options.workers));
   auto core = std::make_shared<Core>();
   core->owner = memory::self();
   core->most = options.workers;
@@ -121,7 +122,8 @@ std::shared_ptr<ThreadEngine> ThreadEngine::start(ThreadEngineOptions options) {
 }
 
 ThreadEngine::~ThreadEngine() {
-  if (memory::self() != core_->owner) {  // the copy in a fork child names threads that are not there: kept, never looked at
+  if (memory::self() !=
+      core_->owner) {  // the copy in a fork child names threads that are not there: kept, never looked at
     new std::shared_ptr<Core>(std::move(core_));
     return;
   }

@@ -26,7 +26,7 @@ class ThreadTask {
   virtual ~ThreadTask() = default;
   virtual void run() noexcept = 0;
   virtual void drop(const std::exception_ptr& why) noexcept = 0;  // it will not run; null: it was cancelled
-  virtual void stop() noexcept {}  // while it runs: shall not begin anything new
+  virtual void stop() noexcept {}                                 // while it runs: shall not begin anything new
 };
 
 struct ThreadEngineOptions {
@@ -70,7 +70,8 @@ class ThreadCall final : public ValueState<R>, public ThreadTask {
 
   template <class G, class... A>
   explicit ThreadCall(unsigned retries, G&& f, A&&... args)
-      : call_(std::in_place, std::forward<G>(f), std::tuple<Args...>(std::forward<A>(args)...)), retries_(retries) {}
+      : call_(std::in_place, std::forward<G>(f), std::tuple<Args...>(std::forward<A>(args)...)),
+        retries_(retries) {}
 
   void run() noexcept override {
     if (!begin()) return;
@@ -105,7 +106,8 @@ class ThreadCall final : public ValueState<R>, public ThreadTask {
  private:
   struct Call {
     template <class G>
-    Call(G&& g, std::tuple<Args...>&& a) : f(std::forward<G>(g)), args(std::move(a)) {}
+    Call(G&& g, std::tuple<Args...>&& a) : f(std::forward<G>(g)),
+                                           args(std::move(a)) {}
     F f;
     std::tuple<Args...> args;
   };

@@ -5,7 +5,11 @@
 namespace mp::pool {
 
 MapProgress::MapProgress(std::size_t items, std::size_t chunk, unsigned workers)
-    : size_(items), chunk_(chunk), workers_(workers), states_(new std::atomic<State>[items]()), left_(items) {}
+    : size_(items),
+      chunk_(chunk),
+      workers_(workers),
+      states_(new std::atomic<State>[items]()),
+      left_(items) {}
 
 std::optional<MapProgress::Chunk> MapProgress::claim() noexcept {
   std::size_t begin = next_.load(std::memory_order_relaxed);

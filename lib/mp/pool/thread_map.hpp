@@ -14,6 +14,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "mp/pickle/range.hpp"
 #include "mp/pool/map_source.hpp"
 #include "mp/pool/thread_engine.hpp"
 
@@ -54,7 +55,9 @@ class MapProgress {
   static constexpr std::size_t kNobody = ~std::size_t{0}, kSeveral = kNobody - 1;
 
   void settle(std::size_t item, State state) noexcept;
-  bool known(std::size_t item) const noexcept { return states_[item].load(std::memory_order_seq_cst) != State::waiting; }
+  bool known(std::size_t item) const noexcept {
+    return states_[item].load(std::memory_order_seq_cst) != State::waiting;
+  }
 
   const std::size_t size_, chunk_;
   const unsigned workers_;
@@ -81,7 +84,10 @@ class MapWork final : public ThreadTask {
 
   template <class G>
   MapWork(G&& f, std::vector<Item> items, std::size_t chunk, unsigned workers)
-      : progress(items.size(), chunk, workers), f_(std::forward<G>(f)), items_(std::move(items)), values_(items_.size()) {}
+      : progress(items.size(), chunk, workers),
+        f_(std::forward<G>(f)),
+        items_(std::move(items)),
+        values_(items_.size()) {}
 
   void run() noexcept override {
     while (auto chunk = progress.claim()) {
@@ -164,7 +170,7 @@ template <bool Spread, class F, class Range>
 auto map_items(ThreadEngine& engine, const MapOptions& options, F&& f, Range&& items) {
   using T = std::decay_t<decltype(*std::begin(items))>;
   using Work = MapWork<Spread, std::decay_t<F>, T>;
-  constexpr bool movable = !std::is_reference_v<Range> && !std::ranges::view<std::remove_cv_t<Range>>;
+  constexpr bool movable = !std::is_reference_v<Range> && !pickle::ViewRange<Range>;
 
   std::vector<typename Work::Item> list;
   if constexpr (requires { std::size(items); }) list.reserve(static_cast<std::size_t>(std::size(items)));
@@ -175,7 +181,8 @@ auto map_items(ThreadEngine& engine, const MapOptions& options, F&& f, Range&& i
   }
   auto work = std::make_shared<Work>(std::forward<F>(f), std::move(list), options.chunksize, engine.workers());
   std::shared_ptr<MapSource<typename Work::R>> source = std::make_shared<ThreadMap<Work>>(work);
-  for (std::size_t n = std::min<std::size_t>(engine.workers(), work->progress.chunks_at_most()); n > 0; --n) engine.post(work);
+  for (std::size_t n = std::min<std::size_t>(engine.workers(), work->progress.chunks_at_most()); n > 0; --n)
+    engine.post(work);
   return source;
 }
 

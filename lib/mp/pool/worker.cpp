@@ -43,7 +43,8 @@ void perform(Slot& slot, WorkerEntry& entry) {
     pickle::Writer own;
     pickle::Writer there{std::span<std::byte>(slot.place)};
     pickle::Writer& out = in_place ? there : own;
-    if (slot.timeout && !slot.chunk) entry.since.store(static_cast<std::uint64_t>(os::monotonic_now().count()), std::memory_order_release);
+    if (slot.timeout && !slot.chunk)
+      entry.since.store(static_cast<std::uint64_t>(os::monotonic_now().count()), std::memory_order_release);
     Outcome outcome = attempt(slot, out);
     if (slot.timeout) entry.since.store(0, std::memory_order_release);
     if (outcome == Outcome::lost) continue;

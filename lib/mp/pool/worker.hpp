@@ -4,9 +4,9 @@
 #include <cstdint>
 
 #include "mp/memory/arena.hpp"
+#include "mp/pickle/code.hpp"
 #include "mp/pool/parcel.hpp"
 #include "mp/pool/task_board.hpp"
-#include "mp/pickle/code.hpp"
 
 namespace mp::pool {
 
@@ -14,8 +14,8 @@ namespace mp::pool {
 struct WorkerStart {
   memory::Offset board;
   std::uint32_t index;
-  std::uint64_t most_tasks;      // it leaves after so many; 0 = never
-  pickle::CodeRef initializer;   // void run(Reader&, Writer&); module 0 = none
+  std::uint64_t most_tasks;          // it leaves after so many; 0 = never
+  pickle::CodeRef initializer;       // void run(Reader&, Writer&); module 0 = none
   memory::Offset initializer_block;  // its state; owned by the engine, which outlives the worker
   std::uint32_t initializer_size;
 };

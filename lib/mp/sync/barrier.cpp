@@ -112,7 +112,8 @@ void act(State& s, std::uint64_t round) {
 Barrier::Barrier(unsigned parties, Timeout timeout) {
   if (parties == 0 || parties > kMaxParties)
     throw ValueError("a barrier has 1 to " + std::to_string(kMaxParties) + " parties, not " + std::to_string(parties));
-  ref_ = memory::create<State>(Kind::barrier, 0, parties * sizeof(memory::Tag), parties, timeout.forever() ? -1 : timeout.left().count());
+  ref_ = memory::create<State>(Kind::barrier, 0, parties * sizeof(memory::Tag), parties,
+                               timeout.forever() ? -1 : timeout.left().count());
 }
 
 void Barrier::set_action(pickle::CodeRef code, pickle::Writer& state) {
@@ -120,7 +121,8 @@ void Barrier::set_action(pickle::CodeRef code, pickle::Writer& state) {
   auto carried = state.carried();
   s.action_state = memory::allocate(carried.size_bytes() + state.size());
   if (!carried.empty()) std::memcpy(memory::at<void>(s.action_state), carried.data(), carried.size_bytes());
-  if (state.size()) std::memcpy(memory::at<std::byte>(s.action_state) + carried.size_bytes(), state.bytes().data(), state.size());
+  if (state.size())
+    std::memcpy(memory::at<std::byte>(s.action_state) + carried.size_bytes(), state.bytes().data(), state.size());
   s.action_carried = static_cast<std::uint32_t>(carried.size());
   s.action_size = static_cast<std::uint32_t>(state.size());
   state.detach();

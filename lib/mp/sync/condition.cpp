@@ -150,17 +150,8 @@ const bool known [[maybe_unused]] = memory::set_destroyer(Kind::condition, destr
 Condition::Condition(Lock lock) : ref_(memory::create<State>(Kind::condition, 0, 0)), lock_(std::move(lock)) {}
 Condition::Condition(RLock lock) : ref_(memory::create<State>(Kind::condition, 0, 0)), lock_(std::move(lock)) {}
 
-bool Condition::acquire(bool block, Timeout timeout) {
-  return std::visit([&](auto& lock) { return lock.acquire(block, timeout); }, lock_);
-}
-void Condition::release() {
-  std::visit([](auto& lock) { lock.release(); }, lock_);
-}
-
 void Condition::check_held() const {
-  const RLock* rlock = std::get_if<RLock>(&lock_);
-  if (rlock ? !rlock->owned() : !std::get<Lock>(lock_).owned())
-    throw ValueError("a condition is waited for and notified with its lock held");
+  if (!lock_.owned()) throw ValueError("a condition is waited for and notified with its lock held");
 }
 
 bool Condition::wait(Timeout timeout) {
@@ -168,16 +159,12 @@ bool Condition::wait(Timeout timeout) {
   State& s = ref_.as<State>();
   os::Deadline deadline(timeout);
   Waiter& place = enter(s);
-  RLock* rlock = std::get_if<RLock>(&lock_);
-  unsigned levels = 1;
-  if (rlock) levels = rlock->release_all();
-  else std::get<Lock>(lock_).release();
+  unsigned levels = lock_.release_all();
 
   await(s, place, deadline);
   // Left only with the lock held: who is killed before that has not used the wake-up that it was given.
   try {
-    if (rlock) rlock->acquire_again(levels);
-    else std::get<Lock>(lock_).acquire_again();
+    lock_.acquire_again(levels);
   } catch (...) {
     leave(place);
     throw;
@@ -201,17 +188,14 @@ void Condition::notify_all() {
 
 void Condition::mp_pickle(pickle::Writer& out) const {
   pickle::dump_ref(out, ref_);
-  out.put(static_cast<std::uint8_t>(lock_.index()));
-  std::visit([&](const auto& lock) { lock.mp_pickle(out); }, lock_);
+  lock_.mp_pickle(out);
 }
 
 Condition Condition::mp_unpickle(pickle::Reader& in) {
   memory::Ref ref = pickle::load_ref(in, Kind::condition);
-  switch (in.get<std::uint8_t>("kind of lock")) {
-    case 0: return Condition(std::move(ref), Lock::mp_unpickle(in));
-    case 1: return Condition(std::move(ref), RLock::mp_unpickle(in));
-    default: pickle::malformed("kind of lock", "it is none of those there are");
-  }
+  auto lock = sync::OptionalLock::mp_unpickle(in);
+  if (lock.none()) pickle::malformed("condition", "it has no lock");
+  return Condition(std::move(ref), std::move(lock));
 }
 
 }  // namespace mp

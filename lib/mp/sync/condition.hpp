@@ -7,9 +7,7 @@
 // already chosen wake; the holder of the lock: see Lock, also out of wait() when it takes the lock again.
 #pragma once
 
-#include <variant>
-
-#include "mp/sync/lock.hpp"
+#include "mp/sync/optional_lock.hpp"
 
 namespace mp {
 
@@ -19,20 +17,16 @@ class Condition {
   explicit Condition(Lock lock);
   explicit Condition(RLock lock);
 
-  bool acquire(bool block = true, Timeout timeout = {});
-  void release();
+  bool acquire(bool block = true, Timeout timeout = {}) { return lock_.acquire(block, timeout); }
+  void release() { lock_.release(); }
   void lock() { acquire(); }
   bool try_lock() { return acquire(false); }
   void unlock() { release(); }
   // As the lock's.
-  bool recover() {
-    return recover([] {});
-  }
+  bool recover() { return lock_.recover(); }
   template <class F>
-    requires std::is_invocable_v<F&>
-  bool recover(F&& repair) {
-    return std::visit([&](auto& lock) { return lock.recover(repair); }, lock_);
-  }
+  requires std::is_invocable_v<F&>
+  bool recover(F&& repair) { return lock_.recover(std::forward<F>(repair)); }
 
   // Gives the lock up (all levels of an RLock), blocks until notified, at most `timeout`, takes the lock again; whether
   // it was notified. Throws ValueError where the caller does not hold the lock; OwnerDied, the lock then held so that
@@ -60,11 +54,10 @@ class Condition {
   friend bool operator==(const Condition&, const Condition&) noexcept = default;
 
  private:
-  using AnyLock = std::variant<Lock, RLock>;
-  Condition(memory::Ref ref, AnyLock lock) noexcept : ref_(std::move(ref)), lock_(std::move(lock)) {}
+  Condition(memory::Ref ref, sync::OptionalLock lock) noexcept : ref_(std::move(ref)), lock_(std::move(lock)) {}
   void check_held() const;
   memory::Ref ref_;
-  AnyLock lock_;
+  sync::OptionalLock lock_;  // never without
 };
 
 }  // namespace mp

@@ -39,10 +39,12 @@ class EventWord {
   }
   // No system call where nobody sleeps.
   void notify_one() noexcept {
-    if (flagged()) [[unlikely]] wake_one();
+    if (flagged()) [[unlikely]]
+      wake_one();
   }
   void notify_all() noexcept {
-    if (flagged()) [[unlikely]] wake_all();
+    if (flagged()) [[unlikely]]
+      wake_all();
   }
   // For futex_wait_any: the word and, from prepare(), what it holds.
   const std::atomic<std::uint32_t>& word() const noexcept { return word_; }

@@ -19,7 +19,8 @@ struct LockState {
 
   bool release() noexcept {
     memory::Tag back_to = lost_by.load(std::memory_order_relaxed);
-    if (back_to != memory::kNobody) [[unlikely]] lost_by.store(memory::kNobody, std::memory_order_relaxed);
+    if (back_to != memory::kNobody) [[unlikely]]
+      lost_by.store(memory::kNobody, std::memory_order_relaxed);
     return word.release(back_to);
   }
   bool seize(memory::Tag me) noexcept {
@@ -38,7 +39,7 @@ struct LockState {
     }
   }
   // The lock, held by the caller and lost by somebody else, is repaired.
-  void recover_held(const std::function<void()>& repair) {
+  void recover_held(sync::Repair repair) {
     repair();
     lost_by.store(memory::kNobody, std::memory_order_relaxed);
   }
@@ -71,7 +72,8 @@ static_assert(sizeof(RLockState) == 24 && std::atomic<std::uint64_t>::is_always_
 // True, false or OwnerDied.
 bool take(sync::LockWord& word, bool block, Timeout timeout, const char* what) {
   memory::Tag me = memory::self();
-  if (word.try_acquire(me)) [[likely]] return true;
+  if (word.try_acquire(me)) [[likely]]
+    return true;
   memory::Tag owner = word.owner();
   if (block) {
     switch (word.acquire(me, os::Deadline(timeout))) {
@@ -103,7 +105,7 @@ void Lock::release() {
 bool Lock::locked() const noexcept { return ref_.as<LockState>().word.owner() != memory::kNobody; }
 bool Lock::owned() const noexcept { return ref_.as<LockState>().word.owner() == memory::self(); }
 
-bool Lock::recover_with(const std::function<void()>& repair) {
+bool Lock::recover_with(sync::Repair repair) {
   auto& state = ref_.as<LockState>();
   if (owned() && state.lost_by.load(std::memory_order_relaxed) != memory::kNobody) {
     state.recover_held(repair);
@@ -158,7 +160,7 @@ void RLock::acquire_again(unsigned levels) {
   if (dead != memory::kNobody) sync::throw_owner_died("RLock", dead);
 }
 
-bool RLock::recover_with(const std::function<void()>& repair) {
+bool RLock::recover_with(sync::Repair repair) {
   auto& state = ref_.as<RLockState>();
   if (state.mine() && state.lost_by.load(std::memory_order_relaxed) != memory::kNobody) {
     state.recover_held(repair);

@@ -11,7 +11,7 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
+#include <memory>
 #include <type_traits>
 
 #include "mp/memory/ref.hpp"
@@ -25,6 +25,15 @@ class Writer;
 }  // namespace pickle
 
 namespace sync {
+
+class OptionalLock;
+
+// What recover() runs while it holds the lock.
+struct Repair {
+  void (*run)(void* context) = [](void*) {};
+  void* context = nullptr;
+  void operator()() const { run(context); }
+};
 
 // What both locks share: the std names and the timed forms on top of acquire() and release().
 template <class Derived>
@@ -44,11 +53,13 @@ class LockNames {
   // After its owner's death: makes the lock usable (free) again. False if there was nothing to recover: it is free, or
   // somebody who lives holds it, another who recovers it, say. With `repair`, that runs first, the lock held; what it
   // throws comes out, the lock then free. Who holds it although its owner died (Condition::wait) keeps it.
-  bool recover() { return self().recover_with([] {}); }
+  bool recover() { return self().recover_with(Repair()); }
   template <class F>
-    requires std::is_invocable_v<F&>
+  requires std::is_invocable_v<F&>
   bool recover(F&& repair) {
-    return self().recover_with(std::ref(repair));
+    using Callable = std::remove_reference_t<F>;
+    return self().recover_with(Repair{[](void* f) { static_cast<void>((*static_cast<Callable*>(f))()); },
+                                      const_cast<void*>(static_cast<const void*>(std::addressof(repair)))});
   }
   friend bool operator==(const LockNames&, const LockNames&) noexcept = default;
 
@@ -79,8 +90,9 @@ class Lock : public sync::LockNames<Lock> {
 
  private:
   friend class sync::LockNames<Lock>;
+  friend class sync::OptionalLock;
   explicit Lock(memory::Ref ref) noexcept : ref_(std::move(ref)) {}
-  bool recover_with(const std::function<void()>& repair);
+  bool recover_with(sync::Repair repair);
   memory::Ref ref_;
 };
 
@@ -105,8 +117,9 @@ class RLock : public sync::LockNames<RLock> {
 
  private:
   friend class sync::LockNames<RLock>;
+  friend class sync::OptionalLock;
   explicit RLock(memory::Ref ref) noexcept : ref_(std::move(ref)) {}
-  bool recover_with(const std::function<void()>& repair);
+  bool recover_with(sync::Repair repair);
   memory::Ref ref_;
 };
 

@@ -14,7 +14,8 @@ Acquired LockWord::acquire_slowly(memory::Tag me, const os::Deadline& deadline) 
   for (;;) {
     std::uint32_t now = word_.load(std::memory_order_relaxed);
     if (now == 0) {
-      if (word_.compare_exchange_weak(now, me | mark, std::memory_order_acquire, std::memory_order_relaxed)) return Acquired::yes;
+      if (word_.compare_exchange_weak(now, me | mark, std::memory_order_acquire, std::memory_order_relaxed))
+        return Acquired::yes;
       continue;
     }
     if (deadline.passed()) return owner_is_gone() ? Acquired::owner_died : Acquired::timed_out;
@@ -25,7 +26,8 @@ Acquired LockWord::acquire_slowly(memory::Tag me, const os::Deadline& deadline) 
     mark = kSleepers;
     now |= kSleepers;
     os::Woken woken = os::futex_wait(word_, now, deadline.next(os::kSlice));
-    if (woken == os::Woken::woken || woken == os::Woken::changed || word_.load(std::memory_order_relaxed) != now) continue;
+    if (woken == os::Woken::woken || woken == os::Woken::changed || word_.load(std::memory_order_relaxed) != now)
+      continue;
     // Also after a signal: a timer's may come more often than a slice ends.
     if (!memory::alive(now & ~kSleepers)) return Acquired::owner_died;
   }

@@ -29,13 +29,15 @@ class LockWord {
     return word_.compare_exchange_strong(now, me, std::memory_order_acquire, std::memory_order_relaxed);
   }
   Acquired acquire(memory::Tag me, const os::Deadline& deadline) noexcept {
-    if (try_acquire(me)) [[likely]] return Acquired::yes;
+    if (try_acquire(me)) [[likely]]
+      return Acquired::yes;
     return acquire_slowly(me, deadline);
   }
   // False if it was free. `back_to`: a dead owner whom the word shall name again.
   bool release(memory::Tag back_to = memory::kNobody) noexcept {
     std::uint32_t was = word_.exchange(back_to, std::memory_order_release);
-    if (was & kSleepers) [[unlikely]] wake();
+    if (was & kSleepers) [[unlikely]]
+      wake();
     return was != 0;
   }
   memory::Tag owner() const noexcept { return word_.load(std::memory_order_relaxed) & ~kSleepers; }
@@ -60,7 +62,8 @@ static_assert(sizeof(LockWord) == 4);
 std::uint32_t new_thread_number() noexcept;
 inline std::uint32_t this_thread() noexcept {
   static thread_local std::uint32_t mine = 0;
-  if (mine == 0) [[unlikely]] mine = new_thread_number();
+  if (mine == 0) [[unlikely]]
+    mine = new_thread_number();
   return mine;
 }
 

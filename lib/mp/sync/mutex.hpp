@@ -15,7 +15,8 @@ class Mutex {
   // True if the last owner died inside: its last store may not have been the last it meant to make. Does not throw.
   bool lock() noexcept {
     memory::Tag me = memory::self();
-    if (word_.try_acquire(me)) [[likely]] return false;
+    if (word_.try_acquire(me)) [[likely]]
+      return false;
     return lock_slowly(me);
   }
   bool try_lock() noexcept { return word_.try_acquire(memory::self()); }

@@ -4,39 +4,65 @@
 #include "mp/pickle/bytes.hpp"
 
 namespace mp::sync {
+namespace {
 
-void OptionalLock::throw_no_lock() { throw ValueError("this shared object was made without a lock"); }
+enum class LockKind : std::uint8_t { rlock, lock, none };
 
+}  // namespace
+
+void OptionalLock::throw_no_lock() {
+  throw ValueError("there is no lock: the shared object was made without one, or moved from");
+}
 
 bool OptionalLock::acquire(bool block, Timeout timeout) {
-  if (auto* lock = std::get_if<Lock>(&lock_)) return lock->acquire(block, timeout);
-  if (auto* rlock = std::get_if<RLock>(&lock_)) return rlock->acquire(block, timeout);
-  throw_no_lock();
+  if (rlock_.ref_) return rlock_.acquire(block, timeout);
+  return get().lock_.acquire(block, timeout);
 }
+
 void OptionalLock::release() {
-  if (auto* lock = std::get_if<Lock>(&lock_)) return lock->release();
-  if (auto* rlock = std::get_if<RLock>(&lock_)) return rlock->release();
-  throw_no_lock();
+  if (rlock_.ref_) rlock_.release();
+  else get().lock_.release();
 }
+
 bool OptionalLock::locked() const {
-  if (auto* lock = std::get_if<Lock>(&lock_)) return lock->locked();
-  if (auto* rlock = std::get_if<RLock>(&lock_)) return rlock->locked();
-  throw_no_lock();
+  if (none()) throw_no_lock();
+  return rlock_.ref_ ? rlock_.locked() : lock_.locked();
+}
+
+bool OptionalLock::owned() const {
+  if (none()) throw_no_lock();
+  return rlock_.ref_ ? rlock_.owned() : lock_.owned();
+}
+
+unsigned OptionalLock::release_all() {
+  if (rlock_.ref_) return rlock_.release_all();
+  get().lock_.release();
+  return 1;
+}
+
+void OptionalLock::acquire_again(unsigned levels) {
+  if (rlock_.ref_) rlock_.acquire_again(levels);
+  else get().lock_.acquire_again();
+}
+
+bool OptionalLock::recover_with(Repair repair) {
+  if (rlock_.ref_) return rlock_.recover_with(repair);
+  return get().lock_.recover_with(repair);
 }
 
 void OptionalLock::mp_pickle(pickle::Writer& out) const {
-  out.put(static_cast<std::uint8_t>(lock_.index()));
-  if (auto* lock = std::get_if<Lock>(&lock_)) lock->mp_pickle(out);
-  if (auto* rlock = std::get_if<RLock>(&lock_)) rlock->mp_pickle(out);
+  out.put(static_cast<std::uint8_t>(rlock_.ref_ ? LockKind::rlock : lock_.ref_ ? LockKind::lock : LockKind::none));
+  if (rlock_.ref_) rlock_.mp_pickle(out);
+  if (lock_.ref_) lock_.mp_pickle(out);
 }
 
 OptionalLock OptionalLock::mp_unpickle(pickle::Reader& in) {
-  switch (in.get<std::uint8_t>("kind of lock")) {
-    case 0: return RLock::mp_unpickle(in);
-    case 1: return Lock::mp_unpickle(in);
-    case 2: return no_lock;
-    default: pickle::malformed("kind of lock", "it is none of those there are");
+  switch (static_cast<LockKind>(in.get<std::uint8_t>("kind of lock"))) {
+    case LockKind::rlock: return RLock::mp_unpickle(in);
+    case LockKind::lock: return Lock::mp_unpickle(in);
+    case LockKind::none: return no_lock;
   }
+  pickle::malformed("kind of lock", "it is none of those there are");
 }
 
 }  // namespace mp::sync

@@ -1,9 +1,8 @@
-// The lock that comes with a Value or an Array: an RLock of its own, a given Lock or RLock, or none.
+// A lock of whichever kind: what guards a Value or an Array (an RLock of its own, a given Lock or RLock, or none), and what a
+// Condition gives up while it waits.
 #pragma once
 
-#include <type_traits>
 #include <utility>
-#include <variant>
 
 #include "mp/sync/lock.hpp"
 
@@ -14,36 +13,28 @@ inline constexpr NoLockTag no_lock{};  // Value<T>(x, mp::no_lock): Python's loc
 
 namespace sync {
 
-class OptionalLock {
+// As the lock it has; where it has none, every use throws ValueError.
+class OptionalLock : public LockNames<OptionalLock> {
  public:
   static constexpr bool kLocks = true;
-  OptionalLock() : lock_(RLock()) {}
-  OptionalLock(RLock lock) noexcept : lock_(std::move(lock)) {}
+  OptionalLock() : OptionalLock(RLock()) {}
+  OptionalLock(RLock lock) noexcept : rlock_(std::move(lock)) {}
   OptionalLock(Lock lock) noexcept : lock_(std::move(lock)) {}
-  OptionalLock(NoLockTag) noexcept : lock_(NoLockTag()) {}
+  OptionalLock(NoLockTag) noexcept {}
 
   OptionalLock& get() {
     if (none()) throw_no_lock();
     return *this;
   }
-  bool none() const noexcept { return std::holds_alternative<NoLockTag>(lock_); }
+  bool none() const noexcept { return !lock_.ref_ && !rlock_.ref_; }
   bool acquire(bool block = true, Timeout timeout = {});
   void release();
-  void lock() { acquire(); }
-  void unlock() { release(); }
-  bool try_lock() { return acquire(false); }
-  // As Lock's.
   bool locked() const;
-  bool recover() {
-    return recover([] {});
-  }
-  template <class F>
-    requires std::is_invocable_v<F&>
-  bool recover(F&& repair) {
-    if (auto* lock = std::get_if<Lock>(&lock_)) return lock->recover(repair);
-    if (auto* rlock = std::get_if<RLock>(&lock_)) return rlock->recover(repair);
-    throw_no_lock();
-  }
+  bool owned() const;  // by the caller: the process for a Lock, the thread for an RLock
+
+  // For Condition: see RLock and Lock.
+  unsigned release_all();
+  void acquire_again(unsigned levels);
 
   // Held for a moment; nothing where there is no lock.
   class Guard {
@@ -64,10 +55,15 @@ class OptionalLock {
 
   void mp_pickle(pickle::Writer& out) const;
   static OptionalLock mp_unpickle(pickle::Reader& in);
+  friend bool operator==(const OptionalLock&, const OptionalLock&) noexcept = default;
 
  private:
+  friend class LockNames<OptionalLock>;
+  bool recover_with(Repair repair);
   [[noreturn]] static void throw_no_lock();
-  std::variant<RLock, Lock, NoLockTag> lock_;
+  // At most one of them names a lock.
+  Lock lock_{memory::Ref()};
+  RLock rlock_{memory::Ref()};
 };
 
 // No lock at all: RawValue, RawArray.

@@ -26,7 +26,10 @@ constexpr std::uint64_t kPlain = 1, kBounded = 2;  // the header's type
 //  3. A process killed inside release(n) may have given fewer than n back: the rest is still in its name.
 struct State {
   State(std::uint32_t n, bool is_bounded) noexcept
-      : bounded(is_bounded), signal(n == 0 && !is_bounded), capacity(n), value(n) {}
+      : bounded(is_bounded),
+        signal(n == 0 && !is_bounded),
+        capacity(n),
+        value(n) {}
   sync::Mutex mutex;
   const bool bounded, signal;
   std::uint32_t capacity;
@@ -40,7 +43,9 @@ struct State {
     if (mutex.lock()) recount();
   }
   void unlock() noexcept { mutex.unlock(); }
-  void recount() noexcept { value.store(capacity - static_cast<std::uint32_t>(holders.sum()), std::memory_order_release); }
+  void recount() noexcept {
+    value.store(capacity - static_cast<std::uint32_t>(holders.sum()), std::memory_order_release);
+  }
 };
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
 
@@ -51,7 +56,8 @@ bool try_take(State& s) {
   std::uint32_t now = s.value.load(std::memory_order_acquire);
   if (s.signal) {
     while (now > 0)
-      if (s.value.compare_exchange_weak(now, now - 1, std::memory_order_acquire, std::memory_order_acquire)) return true;
+      if (s.value.compare_exchange_weak(now, now - 1, std::memory_order_acquire, std::memory_order_acquire))
+        return true;
     return false;
   }
   if (now == 0) return false;
@@ -78,7 +84,8 @@ void check_holders(State& s) {
 void give_back(State& s, std::uint32_t n) {
   std::lock_guard guard(s);
   std::uint32_t now = s.value.load(std::memory_order_relaxed), taken = s.capacity - now;
-  if (s.bounded ? n > taken : n > Semaphore::kMaxValue - now) throw ValueError("semaphore or lock released too many times");
+  if (s.bounded ? n > taken : n > Semaphore::kMaxValue - now)
+    throw ValueError("semaphore or lock released too many times");
   std::uint32_t back = s.holders.take(memory::self(), n);
   if (back < n) back += s.holders.take_any(n - back);
   s.capacity += n - back;
@@ -143,7 +150,8 @@ bool Semaphore::recover() {
   return back > 0;
 }
 
-Semaphore::Semaphore(pickle::Reader& in, bool bounded) : ref_(pickle::load_ref(in, Kind::semaphore, bounded ? kBounded : 0)) {}
+Semaphore::Semaphore(pickle::Reader& in, bool bounded)
+    : ref_(pickle::load_ref(in, Kind::semaphore, bounded ? kBounded : 0)) {}
 
 void Semaphore::mp_pickle(pickle::Writer& out) const { pickle::dump_ref(out, ref_); }
 Semaphore Semaphore::mp_unpickle(pickle::Reader& in) { return Semaphore(in, false); }

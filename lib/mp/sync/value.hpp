@@ -40,9 +40,12 @@ concept Number = std::is_arithmetic_v<T> && !std::same_as<T, bool>;
 
 template <class T, class LockPolicy>
 class BasicValue {
-  static_assert(Shareable<T>, "mp: a shared value is plain data without pointers, since it is seen from several processes at different addresses");
+  static_assert(Shareable<T>,
+                "mp: a shared value is plain data without pointers, since it is seen from several processes at "
+                "different addresses");
   static constexpr bool kAtomic = [] {
-    if constexpr (sizeof(T) <= 8 && (std::is_arithmetic_v<T> || std::is_enum_v<T>)) return std::atomic_ref<T>::is_always_lock_free;
+    if constexpr (sizeof(T) <= 8 && (std::is_arithmetic_v<T> || std::is_enum_v<T>))
+      return std::atomic_ref<T>::is_always_lock_free;
     else return false;
   }();
 
@@ -51,7 +54,8 @@ class BasicValue {
 
   // A new value. Throws SharedMemoryFull.
   explicit BasicValue(const T& initial = T(), LockPolicy lock = {})
-      : ref_(memory::create<Cell>(memory::Kind::value, sync::kElementType<T>, 0, initial)), lock_(std::move(lock)) {}
+      : ref_(memory::create<Cell>(memory::Kind::value, sync::kElementType<T>, 0, initial)),
+        lock_(std::move(lock)) {}
 
   T get() const {
     if constexpr (kAtomic) {
@@ -79,31 +83,21 @@ class BasicValue {
   T& get_obj() const noexcept { return cell(); }
 
   // Atomic read-modify-write; fetch_ gives the old value, the operators the new one. Overflow wraps around.
-  T fetch_add(T n)
-    requires Number<T>
-  {
+  T fetch_add(T n) requires Number<T> {
     if constexpr (kAtomic && std::integral<T>) return atomic().fetch_add(n, std::memory_order_seq_cst);
     else return update([n](T old) { return static_cast<T>(old + n); });
   }
-  T fetch_sub(T n)
-    requires Number<T>
-  {
+  T fetch_sub(T n) requires Number<T> {
     if constexpr (kAtomic && std::integral<T>) return atomic().fetch_sub(n, std::memory_order_seq_cst);
     else return update([n](T old) { return static_cast<T>(old - n); });
   }
-  T fetch_and(T n)
-    requires std::integral<T>
-  {
+  T fetch_and(T n) requires std::integral<T> {
     return update([n](T old) { return static_cast<T>(old & n); });
   }
-  T fetch_or(T n)
-    requires std::integral<T>
-  {
+  T fetch_or(T n) requires std::integral<T> {
     return update([n](T old) { return static_cast<T>(old | n); });
   }
-  T fetch_xor(T n)
-    requires std::integral<T>
-  {
+  T fetch_xor(T n) requires std::integral<T> {
     return update([n](T old) { return static_cast<T>(old ^ n); });
   }
   T exchange(T to) {
@@ -122,8 +116,7 @@ class BasicValue {
   // clang-format on
   // value = f(value), atomically (under the lock where the machine cannot); the old value. f may be called more than once.
   template <class F>
-    requires std::is_invocable_r_v<T, F&, T>
-  T update(F f) {
+  requires std::is_invocable_r_v<T, F&, T> T update(F f) {
     if constexpr (kAtomic) {
       T old = atomic().load(std::memory_order_relaxed);
       while (!atomic().compare_exchange_weak(old, f(old), std::memory_order_seq_cst, std::memory_order_relaxed)) {}

@@ -442,8 +442,7 @@ TEST_CASE("several processes may send and receive at one end") {
   long count = 0;
   try {
     for (;; ++count) seen[static_cast<std::size_t>(results_in.recv<long>())] = true;
-  } catch (const mp::EOFError&) {
-  }
+  } catch (const mp::EOFError&) {}
   feeder.join();
   CHECK(count == 30'000);
   CHECK(std::find(seen.begin(), seen.end(), false) == seen.end());

@@ -54,7 +54,8 @@ std::uint64_t number_of(const T& item) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("readers and writers killed at any instant cost at most the item that they held", T, long, std::string) {
+TEST_CASE_TEMPLATE("readers and writers killed at any instant cost at most the item that they held", T, long,
+                   std::string) {
   const auto log = mp::memory::create<Log>(mp::memory::Kind::value, 0, 0);
   const mp::Queue<T> queue(64);
   auto produce = [queue, log] {
@@ -129,8 +130,7 @@ TEST_CASE("a writer killed while it sends leaves whole messages, in order, and t
     bool in_order = true;
     try {
       for (;; ++next) in_order = in_order && here.recv<std::string>() == make_item<std::string>(next);
-    } catch (const mp::EOFError&) {
-    }
+    } catch (const mp::EOFError&) {}
     killer.join();
     CHECK(in_order);
     messages += next;

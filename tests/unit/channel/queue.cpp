@@ -112,7 +112,8 @@ TEST_CASE("items of any size arrive whole") {
     for (std::string item : there) back.put(item);
     return 0;
   });
-  for (std::size_t size : {0, 1, 7, 8, 255, 256, 1000, 8'150, 8'190, 8'192, 8'200, 16'000, 40'000, 65'536, 1'000'000, 100'000'000}) {
+  for (std::size_t size :
+       {0, 1, 7, 8, 255, 256, 1000, 8'150, 8'190, 8'192, 8'200, 16'000, 40'000, 65'536, 1'000'000, 100'000'000}) {
     CAPTURE(size);
     const std::string text = pattern(size);
     there.put(text);
@@ -129,7 +130,8 @@ TEST_CASE_TEMPLATE("any picklable type travels", T, std::vector<int>, Point, std
   if constexpr (std::is_same_v<T, Point>) value = {1.5, -2, "here"};
   if constexpr (std::is_same_v<T, std::map<std::string, std::vector<double>>>) value = {{"a", {1, 2}}, {"b", {}}};
   if constexpr (std::is_same_v<T, std::optional<std::pair<int, std::string>>>) value = {3, "three"};
-  if constexpr (std::is_same_v<T, std::vector<std::vector<std::string>>>) value.assign(100, {"x", std::string(300, 'y')});
+  if constexpr (std::is_same_v<T, std::vector<std::vector<std::string>>>)
+    value.assign(100, {"x", std::string(300, 'y')});
   mp::Queue<T> there, back;
   Child child([there, back] {
     back.put(there.get());
@@ -184,9 +186,14 @@ TEST_CASE("threads of one process may use one handle") {
   mp::Queue<int> queue(16);
   std::atomic<long> sum{0};
   std::vector<std::thread> threads;
-  for (int t = 0; t < 2; ++t) threads.emplace_back([&] { for (int item : queue) sum += item; });
   for (int t = 0; t < 2; ++t)
-    threads.emplace_back([&] { for (int i = 1; i <= 5000; ++i) queue.put(i); });
+    threads.emplace_back([&] {
+      for (int item : queue) sum += item;
+    });
+  for (int t = 0; t < 2; ++t)
+    threads.emplace_back([&] {
+      for (int i = 1; i <= 5000; ++i) queue.put(i);
+    });
   threads[2].join();
   threads[3].join();
   queue.shutdown();
@@ -336,8 +343,7 @@ TEST_CASE("full memory is an error of put, and the queue goes on") {
   int in = 0;
   try {
     for (; in < 1'000'000; ++in) queue.put(std::string(8000, 'y'));
-  } catch (const mp::SharedMemoryFull&) {
-  }
+  } catch (const mp::SharedMemoryFull&) {}
   mp::os::fault_hook = nullptr;
   CHECK(queue.qsize() == static_cast<std::size_t>(in) + 1);
   CHECK(queue.get() == "first");

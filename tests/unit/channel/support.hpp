@@ -31,8 +31,7 @@ class Child {
     int code = 99;
     try {
       code = held();
-    } catch (const std::exception&) {
-    }
+    } catch (const std::exception&) {}
     ::_exit(code);
   }
   Child(Child&& other) noexcept : tag_(other.tag_), pid_(std::exchange(other.pid_, -1)) {}
@@ -52,8 +51,7 @@ class Child {
   // The exit code, or -N for signal N.
   int join() {
     int status = 0;
-    while (::waitpid(pid_, &status, 0) < 0) {
-    }
+    while (::waitpid(pid_, &status, 0) < 0) {}
     pid_ = -1;
     mp::memory::retire(tag_);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);

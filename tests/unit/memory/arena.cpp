@@ -44,7 +44,8 @@ struct MemoryIsFull {
 
 TEST_CASE("blocks of every size are large enough, aligned, and do not overlap") {
   std::map<Offset, std::size_t> blocks;
-  for (std::size_t size : {0, 1, 15, 16, 31, 32, 33, 64, 100, 128, 129, 255, 256, 257, 1000, 4096, 5000, 32767, 32768, 32769, 65536, 65537, 300'000}) {
+  for (std::size_t size : {0,   1,   15,   16,   31,   32,    33,    64,    100,   128,   129,    255,
+                           256, 257, 1000, 4096, 5000, 32767, 32768, 32769, 65536, 65537, 300'000}) {
     for (int i = 0; i < 5; ++i) {
       Offset block = allocate(size);
       CHECK(block % 16 == 0);
@@ -188,7 +189,9 @@ TEST_CASE("a full memory takes back what lies idle before it gives up") {
           std::size_t before = usage().committed;
           // Full for the first that asks, until that has given something back.
           static int refusals = 1;
-          mp::os::fault_hook = [](mp::os::Call call) noexcept { return call == mp::os::Call::fallocate && refusals-- > 0 ? ENOSPC : 0; };
+          mp::os::fault_hook = [](mp::os::Call call) noexcept {
+            return call == mp::os::Call::fallocate && refusals-- > 0 ? ENOSPC : 0;
+          };
           allocate(5 << 20);
           return usage().committed < before + (5 << 20) - 10 * 65536 ? 0 : 1;
         }) == 0);
@@ -233,7 +236,8 @@ TEST_CASE("threads that allocate and free at once get blocks of their own") {
         std::swap(mine[random() % mine.size()], mine.back());
         auto [block, size] = mine.back();
         auto* bytes = at<unsigned char>(block);
-        if (bytes[0] != static_cast<unsigned char>(seed) || bytes[size - 1] != static_cast<unsigned char>(seed)) ++wrong;
+        if (bytes[0] != static_cast<unsigned char>(seed) || bytes[size - 1] != static_cast<unsigned char>(seed))
+          ++wrong;
         deallocate(block);
         mine.pop_back();
       } else {

@@ -85,8 +85,7 @@ TEST_CASE("the child of a fork that finds the family full cannot use shared obje
   std::vector<Tag> tags;
   try {
     for (;;) tags.push_back(enlist(self()));
-  } catch (const mp::Error&) {
-  }
+  } catch (const mp::Error&) {}
   CHECK(test::in_child([] {
           try {
             self();

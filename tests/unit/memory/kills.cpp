@@ -25,9 +25,7 @@ void kill_many(Work work, Meanwhile meanwhile) {
   std::mt19937 random(2024);
   for (int i = 0; i < kKills; ++i) {
     test::Shared<std::atomic<Tag>> tag(0u);
-    test::Child child([&] {
-      work(static_cast<unsigned>(i), [&] { *tag = self(); });
-    });
+    test::Child child([&] { work(static_cast<unsigned>(i), [&] { *tag = self(); }); });
     REQUIRE(test::eventually([&] { return *tag != kNobody; }));
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 3000));
     child.kill();
@@ -103,7 +101,8 @@ TEST_CASE("processes killed while they take and drop references free nothing ear
         std::vector<Ref> held;
         begun();
         for (;;) {
-          held.push_back(random() % 2 ? ours[random() % ours.size()] : create<long>(Kind::bytes, 0, random() % 500, 0L));
+          held.push_back(random() % 2 ? ours[random() % ours.size()]
+                                      : create<long>(Kind::bytes, 0, random() % 500, 0L));
           if (held.size() > 20) {
             std::swap(held[random() % held.size()], held.back());
             held.pop_back();

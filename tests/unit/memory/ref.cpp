@@ -200,7 +200,9 @@ TEST_CASE("more references than a bag's first block has room for") {
     for (int i = 0; i < 2000; ++i) many.push_back(make(i));
     CHECK(test::in_child([&] {
             for (int i = 0; i < 2000; ++i)
-              if (many[static_cast<std::size_t>(i)].as<Counter>().value != i || holders(many[static_cast<std::size_t>(i)].offset()) != 2) return 1;
+              if (many[static_cast<std::size_t>(i)].as<Counter>().value != i ||
+                  holders(many[static_cast<std::size_t>(i)].offset()) != 2)
+                return 1;
             many.resize(500);
             for (int i = 0; i < 3000; ++i) many.push_back(make());
             return 0;

@@ -23,8 +23,7 @@ struct Named {
   ~Named() {
     try {
       memory.unlink();
-    } catch (const mp::OSError&) {
-    }
+    } catch (const mp::OSError&) {}
   }
 };
 
@@ -63,7 +62,8 @@ TEST_CASE("new shared memory has the size that was asked for, is zero, and can b
   CHECK(attached.buf().data() != made.memory.buf().data());
   attached.buf()[9'999] = std::byte(7);
   CHECK(made.memory.buf()[9'999] == std::byte(7));
-  CHECK(SharedMemory("/" + made.memory.name(), false, 99).size() == 10'000);  // as in Python, the size is not for attaching
+  CHECK(SharedMemory("/" + made.memory.name(), false, 99).size() ==
+        10'000);  // as in Python, the size is not for attaching
 }
 
 TEST_CASE("processes see each other's bytes, by name and by inheritance") {
@@ -90,7 +90,8 @@ TEST_CASE("what cannot be created or attached is refused with the reason") {
   CHECK_THROWS_AS(SharedMemory(), mp::ValueError);
   CHECK_THROWS_AS(SharedMemory("mp_test_size", true, 0), mp::ValueError);
   CHECK_THROWS_AS(SharedMemory::create(0), mp::ValueError);
-  for (std::string bad : {std::string(), std::string("/"), std::string("a/b"), std::string(".."), std::string("a\0b", 3)}) {
+  for (std::string bad :
+       {std::string(), std::string("/"), std::string("a/b"), std::string(".."), std::string("a\0b", 3)}) {
     CHECK_THROWS_AS(SharedMemory(bad, true, 1), mp::ValueError);
     CHECK_THROWS_AS(SharedMemory{bad}, mp::ValueError);
   }
@@ -120,7 +121,9 @@ TEST_CASE("full memory is an exception at creation, which leaves no name") {
 TEST_CASE("where the kernel has no nameless files the name comes first, and goes again if memory is full") {
   static int asked;
   asked = 0;
-  mp::os::fault_hook = [](mp::os::Call c) noexcept { return c == mp::os::Call::shm_open && asked++ == 0 ? EOPNOTSUPP : 0; };
+  mp::os::fault_hook = [](mp::os::Call c) noexcept {
+    return c == mp::os::Call::shm_open && asked++ == 0 ? EOPNOTSUPP : 0;
+  };
   {
     Named made{SharedMemory::create(100)};
     CHECK(made.memory.size() == 100);

@@ -27,7 +27,8 @@ Offset make(std::size_t size) {
 bool intact(Offset block) {
   std::size_t size = *at<std::size_t>(block);
   const auto* bytes = at<unsigned char>(block);
-  return size <= block_size(block) && std::all_of(bytes + 8, bytes + size, [&](unsigned char c) { return c == size % 251; });
+  return size <= block_size(block) &&
+         std::all_of(bytes + 8, bytes + size, [&](unsigned char c) { return c == size % 251; });
 }
 
 }  // namespace

@@ -19,7 +19,8 @@ TEST_CASE("no time limit is for ever") {
 }
 
 TEST_CASE("zero and negative limits have passed at once") {
-  for (Timeout t : {Timeout(0s), Timeout(-1ns), Timeout(-5h), Timeout(std::chrono::nanoseconds::min()), Timeout(std::chrono::duration<double>(-1e300))}) {
+  for (Timeout t : {Timeout(0s), Timeout(-1ns), Timeout(-5h), Timeout(std::chrono::nanoseconds::min()),
+                    Timeout(std::chrono::duration<double>(-1e300))}) {
     CHECK_FALSE(t.forever());
     CHECK(t.left() == 0ns);
     CHECK(Deadline(t).passed());

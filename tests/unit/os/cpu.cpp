@@ -58,7 +58,8 @@ TEST_CASE("MP_CPU_COUNT overrides both counts, read at each call") {
           ::setenv("MP_CPU_COUNT", "5", 1);
           return mp::process_cpu_count() == 5 ? 0 : 2;
         }) == 0);
-  CHECK(with_override("", [] { return mp::cpu_count() == static_cast<unsigned>(::sysconf(_SC_NPROCESSORS_ONLN)) ? 0 : 1; }) == 0);
+  CHECK(with_override(
+            "", [] { return mp::cpu_count() == static_cast<unsigned>(::sysconf(_SC_NPROCESSORS_ONLN)) ? 0 : 1; }) == 0);
 }
 
 TEST_CASE("an MP_CPU_COUNT that is no positive number is an error that names it") {

@@ -84,7 +84,9 @@ TEST_CASE("commit says why it cannot, and goes on after a signal") {
   CHECK(mp::os::commit(fd.get(), 0, 4096) == ENOSPC);
   static int interruptions;
   interruptions = 3;
-  mp::os::fault_hook = [](mp::os::Call c) noexcept { return c == mp::os::Call::fallocate && interruptions-- > 0 ? EINTR : 0; };
+  mp::os::fault_hook = [](mp::os::Call c) noexcept {
+    return c == mp::os::Call::fallocate && interruptions-- > 0 ? EINTR : 0;
+  };
   CHECK(mp::os::commit(fd.get(), 0, 4096) == 0);
   mp::os::fault_hook = nullptr;
 }

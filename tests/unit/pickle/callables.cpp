@@ -131,7 +131,8 @@ TEST_CASE("a captured reference or pointer is refused, and what it points to is 
   auto on_heap = std::make_unique<int>(2);
   int* heap = on_heap.get();
   CHECK(refusal([&local] { return local; }) ==
-        "cannot send this callable: capture at byte 0 points to the stack of main, which only this process has; capture by value, or pass it as "
+        "cannot send this callable: capture at byte 0 points to the stack of main, which only this process has; "
+        "capture by value, or pass it as "
         "an argument or with mp::partial");
   CHECK(refusal([k = 1L, heap] { return k + *heap; }).find("byte 8 points to the heap") != std::string::npos);
   int* global = &global_counter;
@@ -142,14 +143,16 @@ TEST_CASE("a captured reference or pointer is refused, and what it points to is 
 }
 
 TEST_CASE("plain numbers that are no addresses pass") {
-  for (std::uint64_t n : {0ul, 1ul, 65535ul, ~0ul, 0x3ff0000000000000ul, 0x00000001'00000002ul, 0x00000010'fffffffful}) {
+  for (std::uint64_t n :
+       {0ul, 1ul, 65535ul, ~0ul, 0x3ff0000000000000ul, 0x00000001'00000002ul, 0x00000010'fffffffful}) {
     CHECK(there_and_back([n] { return n; })() == n);
   }
 }
 
 TEST_CASE("mp::partial sends what a capture cannot hold") {
   const std::string text(1000, 'x');
-  auto f = mp::partial([](const std::string& a, const std::vector<int>& v, int rest) { return a.size() + v.size() + static_cast<std::size_t>(rest); },
+  auto f = mp::partial([](const std::string& a, const std::vector<int>& v,
+                          int rest) { return a.size() + v.size() + static_cast<std::size_t>(rest); },
                        text, std::vector{1, 2});
   CHECK(there_and_back(f)(3) == 1005);
   CHECK(there_and_back(mp::partial(&twice))(2) == 4);
@@ -209,7 +212,8 @@ TEST_CASE("a function pointer from nowhere, or of another program, is refused") 
   CHECK_THROWS_AS(code_ref(static_cast<const void*>(&global_counter)), mp::PicklingError);
   CodeRef ref = code_ref(&twice);
   CHECK(code_as<int (*)(int)>(ref)(4) == 8);
-  CHECK_THROWS_WITH_AS(code_address({ref.module + 1, ref.offset}), doctest::Contains("another build"), mp::UnpicklingError);
+  CHECK_THROWS_WITH_AS(code_address({ref.module + 1, ref.offset}), doctest::Contains("another build"),
+                       mp::UnpicklingError);
   CHECK_THROWS_AS(code_address({ref.module, ~std::uint64_t{0}}), mp::UnpicklingError);
   CHECK_THROWS_AS(code_address({ref.module, 0}), mp::UnpicklingError);
 }
@@ -220,7 +224,7 @@ TEST_CASE("concepts say beforehand what can be sent and called") {
   static_assert(SendableCall<int (*)(int), int>);
   static_assert(!SendableCall<void (*)(int&), int>);
   static_assert(SendableCall<void (*)(const int&), int>);
-  static_assert(SendableCall<void (*)(std::string_view), Sent<const char (&)[4]>>);
+  static_assert(SendableCall<void (*)(std::string_view), Sent<const char(&)[4]>>);
   static_assert(!SendableCall<void (*)(int*), int*>);
   static_assert(Picklable<decltype(mp::partial(&twice, 1))>);
   CHECK(true);

@@ -27,7 +27,9 @@ int triple(int n) { return 3 * n; }
 // As the parent writes them and the child reads them.
 auto lambda = [](int n) { return 3 * n + 1; };
 auto closure_of(Function f, std::string text) {
-  return [f, text, one = 1, literal = "literal"](int n) { return f(n) + one + (text == "short" && literal == std::string("literal") ? 0 : 1000); };
+  return [f, text, one = 1, literal = "literal"](int n) {
+    return f(n) + one + (text == "short" && literal == std::string("literal") ? 0 : 1000);
+  };
 }
 
 std::string to_hex(const Writer& w) {
@@ -53,7 +55,8 @@ const bool is_copy = [] {
     const auto from_library = load_callable<Function>(r);
     const auto closure = load_callable<decltype(closure_of(triple, ""))>(r);
     const auto own = load_callable<decltype(lambda)>(r);
-    const bool right = function(5) == 15 && from_library(5) == 105 && closure(5) == 16 && own(5) == 16 && library != nullptr;
+    const bool right =
+        function(5) == 15 && from_library(5) == 105 && closure(5) == 16 && own(5) == 16 && library != nullptr;
     ::_exit(right ? 77 : 1);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "%s\n", e.what());

@@ -56,8 +56,8 @@ struct Uncopyable {
   Uncopyable(const Uncopyable&) { throw 1; }
 };
 
-const bool known = mp::register_exception<Scene>() && mp::register_exception<Number>() && mp::register_exception<Plain>() &&
-                   mp::register_exception<Stubborn>();
+const bool known = mp::register_exception<Scene>() && mp::register_exception<Number>() &&
+                   mp::register_exception<Plain>() && mp::register_exception<Stubborn>();
 
 [[gnu::noinline]] void throw_deep_inside(int n) {
   if (n > 0) throw std::out_of_range("n is " + std::to_string(n));
@@ -130,17 +130,20 @@ TEST_CASE("every standard exception arrives as its own type, with its text") {
   arrives_as_itself(std::regex_error(std::regex_constants::error_paren));
   arrives_as_itself(std::ios_base::failure("io", std::make_error_code(std::errc::io_error)));
   arrives_as_itself(std::system_error(ENOENT, std::generic_category(), "open"));
-  arrives_as_itself(std::filesystem::filesystem_error("fs", "/one", "/two", std::make_error_code(std::errc::file_exists)));
+  arrives_as_itself(
+      std::filesystem::filesystem_error("fs", "/one", "/two", std::make_error_code(std::errc::file_exists)));
 }
 
 TEST_CASE("codes and paths arrive with the exceptions that carry them") {
   arrives<std::system_error>(send([] { throw std::system_error(ENOENT, std::system_category()); }),
                              [](const auto& e) { CHECK(e.code() == std::error_code(ENOENT, std::system_category())); });
-  arrives<std::filesystem::filesystem_error>(send([] { throw std::filesystem::filesystem_error("x", "/one", "/two", {}); }), [](const auto& e) {
-    CHECK(e.path1() == "/one");
-    CHECK(e.path2() == "/two");
-  });
-  arrives<std::regex_error>(send([] { std::regex broken("("); }), [](const auto& e) { CHECK(e.code() == std::regex_constants::error_paren); });
+  arrives<std::filesystem::filesystem_error>(
+      send([] { throw std::filesystem::filesystem_error("x", "/one", "/two", {}); }), [](const auto& e) {
+        CHECK(e.path1() == "/one");
+        CHECK(e.path2() == "/two");
+      });
+  arrives<std::regex_error>(send([] { std::regex broken("("); }),
+                            [](const auto& e) { CHECK(e.code() == std::regex_constants::error_paren); });
 }
 
 TEST_CASE("the library's own errors arrive as themselves") {
@@ -160,12 +163,15 @@ TEST_CASE("the library's own errors arrive as themselves") {
     CHECK(e.code() == std::errc::no_space_on_device);
     CHECK(std::string(e.what()) == "write file: No space left on device");
   });
-  arrives<mp::BufferTooShort>(send([] { throw mp::BufferTooShort("abc"); }), [](const auto& e) { CHECK(e.message() == "abc"); });
-  arrives<mp::SharedMemoryFull>(send([] { throw mp::SharedMemoryFull(3, 2, 1); }), [](const auto& e) { CHECK(e.asked() == 3); });
+  arrives<mp::BufferTooShort>(send([] { throw mp::BufferTooShort("abc"); }),
+                              [](const auto& e) { CHECK(e.message() == "abc"); });
+  arrives<mp::SharedMemoryFull>(send([] { throw mp::SharedMemoryFull(3, 2, 1); }),
+                                [](const auto& e) { CHECK(e.asked() == 3); });
 }
 
 TEST_CASE("a registered exception arrives as its own type, an unregistered one as RemoteError") {
-  arrives<bad::Scene>(send([] { throw bad::Scene("a.obj"); }), [](const auto& e) { CHECK(std::string(e.what()) == "bad scene a.obj"); });
+  arrives<bad::Scene>(send([] { throw bad::Scene("a.obj"); }),
+                      [](const auto& e) { CHECK(std::string(e.what()) == "bad scene a.obj"); });
   arrives<bad::Number>(send([] { throw bad::Number(7); }), [](const auto& e) { CHECK(e.n() == 7); });
   arrives<bad::Plain>(send([] { throw bad::Plain{"p"}; }), [](const auto& e) { CHECK(e.text == "p"); });
   arrives<mp::RemoteError>(send([] { throw bad::Unknown("u"); }), [](const auto& e) {
@@ -178,11 +184,16 @@ TEST_CASE("a registered exception arrives as its own type, an unregistered one a
 TEST_CASE("nothing that an exception does breaks its journey") {
   arrives<mp::RemoteError>(send([] { throw 42; }), [](const auto& e) { CHECK(std::string(e.what()) == "int: 42"); });
   arrives<mp::RemoteError>(send([] { throw "text"; }), [](const auto& e) { CHECK(e.details().what == "text"); });
-  arrives<mp::RemoteError>(send([] { throw std::string("string"); }), [](const auto& e) { CHECK(e.details().what == "string"); });
-  arrives<mp::RemoteError>(send([] { throw bad::Mute(); }), [](const auto& e) { CHECK(std::string(e.what()) == "bad::Mute"); });
-  arrives<mp::RemoteError>(send([] { throw bad::Stubborn(1); }), [](const auto& e) { CHECK(e.details().what == "stubborn"); });
-  arrives<mp::RemoteError>(send([] { throw bad::Uncopyable(); }), [](const auto& e) { CHECK(e.type() == "bad::Uncopyable"); });
-  arrives<mp::RemoteError>(send([] { throw std::function<void()>(); }), [](const auto& e) { CHECK(e.type().starts_with("std::function")); });
+  arrives<mp::RemoteError>(send([] { throw std::string("string"); }),
+                           [](const auto& e) { CHECK(e.details().what == "string"); });
+  arrives<mp::RemoteError>(send([] { throw bad::Mute(); }),
+                           [](const auto& e) { CHECK(std::string(e.what()) == "bad::Mute"); });
+  arrives<mp::RemoteError>(send([] { throw bad::Stubborn(1); }),
+                           [](const auto& e) { CHECK(e.details().what == "stubborn"); });
+  arrives<mp::RemoteError>(send([] { throw bad::Uncopyable(); }),
+                           [](const auto& e) { CHECK(e.type() == "bad::Uncopyable"); });
+  arrives<mp::RemoteError>(send([] { throw std::function<void()>(); }),
+                           [](const auto& e) { CHECK(e.type().starts_with("std::function")); });
   arrives<std::runtime_error>(send([] { throw std::runtime_error(std::string(10'000'000, 'x')); }),
                               [](const auto& e) { CHECK(std::string(e.what()).size() == 64 * 1024); });
   Writer w;
@@ -225,14 +236,14 @@ TEST_CASE("an exception that a task catches itself leaves no stack behind") {
   mp::os::call_watched([] {
     try {
       bad::throw_deep_inside(1);
-    } catch (const std::exception&) {
-    }
+    } catch (const std::exception&) {}
   });
   CHECK(mp::os::thrown_stack().frames.empty());
 }
 
 TEST_CASE("worker, process and task are told") {
-  const auto e = send([] { throw bad::Unknown("u"); }, {.worker = "worker 2", .pid = 4711, .task = 7, .task_name = "tile 7"});
+  const auto e =
+      send([] { throw bad::Unknown("u"); }, {.worker = "worker 2", .pid = 4711, .task = 7, .task_name = "tile 7"});
   const mp::RemoteDetails& details = *mp::remote_of(e);
   CHECK(details.worker == "worker 2");
   CHECK(details.pid == ::getpid());  // as the thrower said
@@ -272,7 +283,8 @@ TEST_CASE("a crash says task, function, worker, signal, address and stack") {
   crash.stack = mp::os::locate_stack(here, mp::os::capture(here, 8));
   const mp::WorkerCrashed e(crash);
   const std::string text = e.what();
-  CHECK(text.starts_with("task 7 \"tile 7\" render_tile(int) crashed worker 2 (pid 4711): SIGSEGV, address 0x10 not mapped\n  #0 "));
+  CHECK(text.starts_with(
+      "task 7 \"tile 7\" render_tile(int) crashed worker 2 (pid 4711): SIGSEGV, address 0x10 not mapped\n  #0 "));
   arrives<mp::WorkerCrashed>(send([&] { throw e; }), [](const auto& far) {
     CHECK(far.signal() == SIGSEGV);
     CHECK(far.task() == 7);

@@ -51,8 +51,20 @@ struct Everything {
 
 Everything everything() {
   auto s = std::make_shared<std::string>("shared");
-  Everything e{{"a", "bc"}, {{"k", {1, 2}}}, {{1, 2.5}, {1, std::nullopt}}, {u"x"}, {true, "s"s}, {}, {true, false, true}, {5}, {s, s, nullptr}, s, {"/p", {}},
-               {1.5L, std::chrono::nanoseconds(4)}, std::make_exception_ptr(std::out_of_range("oops")), {{"j", {1, "two", nullptr}}},
+  Everything e{{"a", "bc"},
+               {{"k", {1, 2}}},
+               {{1, 2.5}, {1, std::nullopt}},
+               {u"x"},
+               {true, "s"s},
+               {},
+               {true, false, true},
+               {5},
+               {s, s, nullptr},
+               s,
+               {"/p", {}},
+               {1.5L, std::chrono::nanoseconds(4)},
+               std::make_exception_ptr(std::out_of_range("oops")),
+               {{"j", {1, "two", nullptr}}},
                {1, "text", Yes::yes, {}, nullptr}};
   e.nothings.push_front({});
   e.node.children.push_back({2, "x", Yes::no, {}, std::make_unique<Node>()});
@@ -104,15 +116,16 @@ TEST_CASE("a message with any one byte changed is read or refused, never more") 
   }
 }
 
-TEST_CASE_TEMPLATE("random bytes are read or refused, never more", T, Everything, std::vector<std::vector<std::string>>, std::vector<Empty>,
-                   std::shared_ptr<Node>, std::vector<std::weak_ptr<std::shared_ptr<int>>>, std::exception_ptr, nlohmann::json,
-                   std::map<std::string, std::variant<bool, std::error_code>>) {
+TEST_CASE_TEMPLATE("random bytes are read or refused, never more", T, Everything, std::vector<std::vector<std::string>>,
+                   std::vector<Empty>, std::shared_ptr<Node>, std::vector<std::weak_ptr<std::shared_ptr<int>>>,
+                   std::exception_ptr, nlohmann::json, std::map<std::string, std::variant<bool, std::error_code>>) {
   std::mt19937 random(42);
   for (int i = 0; i < 2000; ++i) reads<T>(random_bytes(random, random() % 200));
 }
 
 TEST_CASE("a length that the message cannot hold is refused before anything is allocated") {
-  for (std::uint64_t n : {std::uint64_t{1} << 20, std::uint64_t{1} << 40, ~std::uint64_t{0}, (~std::uint64_t{0} >> 3) + 1}) {
+  for (std::uint64_t n :
+       {std::uint64_t{1} << 20, std::uint64_t{1} << 40, ~std::uint64_t{0}, (~std::uint64_t{0} >> 3) + 1}) {
     Writer w;
     w.put_size(n);
     w.put(n);

@@ -302,7 +302,8 @@ TEST_CASE("plain data is one copy: a vector of points takes its bytes and a leng
 }
 
 TEST_CASE("reading a message as another type is an error that names both") {
-  CHECK_THROWS_WITH_AS(loads<std::string>(dumps(std::vector<float>{1})), doctest::Contains("std::vector<float"), mp::UnpicklingError);
+  CHECK_THROWS_WITH_AS(loads<std::string>(dumps(std::vector<float>{1})), doctest::Contains("std::vector<float"),
+                       mp::UnpicklingError);
   CHECK_THROWS_WITH_AS(loads<int>("12345678abcd"), doctest::Contains("does not know"), mp::UnpicklingError);
   CHECK_THROWS_AS(loads<int>(dumps(1) + "x"), mp::UnpicklingError);
 }
@@ -340,6 +341,4 @@ TEST_CASE("a writer begins in the buffer it was given and spills out of it whole
   for (int i = 0; i < 10'000; ++i) CHECK(r.get<int>("int") == i);
 }
 
-TEST_CASE("containers built like the standard's are sent as well") {
-  check_same(Stack{{1, 2, 3}});
-}
+TEST_CASE("containers built like the standard's are sent as well") { check_same(Stack{{1, 2, 3}}); }

@@ -4,6 +4,7 @@
 
 #include <list>
 #include <numeric>
+#include <ranges>
 #include <set>
 #include <stdexcept>
 #include <thread>
@@ -49,8 +50,8 @@ struct Count {
 TEST_CASE_TEMPLATE("submit gives the value of the call", E, EXECUTORS) {
   E executor(2);
   CHECK(executor.submit(square, 7).result() == 49);
-  CHECK(executor.submit([](const std::string& a, std::string b) { return a + b; }, "multi", std::string("processing")).result() ==
-        "multiprocessing");
+  CHECK(executor.submit([](const std::string& a, std::string b) { return a + b; }, "multi", std::string("processing"))
+            .result() == "multiprocessing");
   executor.submit(nothing, 1).result();
   CHECK(executor.max_workers() == 2);
 }
@@ -70,7 +71,8 @@ TEST_CASE_TEMPLATE("a task with retries is called again after an exception", E, 
     gate.let(1);
     return text.empty() ? throw std::runtime_error("the argument is gone") : throw std::out_of_range(text);
   };
-  CHECK_THROWS_AS(executor.submit(mp::TaskOptions{.retries = 2}, fail_twice, std::string("x")).result(), std::out_of_range);
+  CHECK_THROWS_AS(executor.submit(mp::TaskOptions{.retries = 2}, fail_twice, std::string("x")).result(),
+                  std::out_of_range);
   for (int i = 0; i < 3; ++i) attempts.pass();
   CHECK(executor.submit({.retries = 2, .name = "square"}, square, 3).result() == 9);
 }
@@ -86,7 +88,8 @@ TEST_CASE_TEMPLATE("map gives results in input order", E, EXECUTORS) {
   CHECK(three == std::vector{1, 4, 9, 16, 25, 36, 49});
   std::vector<bool> bits{true, false, true};
   CHECK(std::vector<bool>(executor.map([](bool b) { return !b; }, bits)) == std::vector<bool>{false, true, false});
-  std::set<std::string> words = executor.map([](const std::string& s) { return s + "!"; }, std::vector<std::string>{"b", "a"});
+  std::set<std::string> words =
+      executor.map([](const std::string& s) { return s + "!"; }, std::vector<std::string>{"b", "a"});
   CHECK(words == std::set<std::string>{"a!", "b!"});
   CHECK(std::vector<int>(executor.map(square, std::vector<int>())).empty());
 }
@@ -96,7 +99,8 @@ TEST_CASE_TEMPLATE("map of several ranges ends with the shortest", E, EXECUTORS)
   std::vector<int> a{1, 2, 3, 4};
   std::vector<double> sum = executor.map([](int x, double y) { return x + y; }, a, std::vector{0.5, 0.25});
   CHECK(sum == std::vector{1.5, 2.25});
-  std::vector<int> product = executor.map({.buffersize = 2}, [](int x, int y) { return x * y; }, a, std::views::iota(1));
+  std::vector<int> product = executor.map(
+      {.buffersize = 2}, [](int x, int y) { return x * y; }, a, std::views::iota(1));
   CHECK(product == std::vector{1, 4, 9, 16});
 }
 
@@ -104,7 +108,8 @@ TEST_CASE_TEMPLATE("map throws an item's error in its place and goes on after it
   E executor(2);
   for (std::size_t buffersize : {0, 2}) {
     for (std::size_t chunksize : {1, 4}) {
-      auto results = executor.map({.chunksize = chunksize, .buffersize = buffersize}, no_three, std::vector{1, 2, 3, 4, 5});
+      auto results =
+          executor.map({.chunksize = chunksize, .buffersize = buffersize}, no_three, std::vector{1, 2, 3, 4, 5});
       std::vector<int> got;
       int errors = 0;
       for (auto it = results.begin(); it != results.end(); ++it) {
@@ -142,7 +147,8 @@ TEST_CASE_TEMPLATE("next gives nothing at the end, and may be asked again after 
 TEST_CASE_TEMPLATE("when a map's deadline passes the iteration is over and the rest is cancelled", E, EXECUTORS) {
   test::OwnGate gate;
   E executor(1);
-  auto results = executor.map({.chunksize = 1, .deadline = 50ms}, [g = gate.gate()](int n) { return g.pass(), n; }, std::vector{1, 2, 3});
+  auto results = executor.map(
+      {.chunksize = 1, .deadline = 50ms}, [g = gate.gate()](int n) { return g.pass(), n; }, std::vector{1, 2, 3});
   auto it = results.begin();
   CHECK_THROWS_AS(*it, mp::TimeoutError);
   ++it;
@@ -161,8 +167,9 @@ TEST_CASE_TEMPLATE("an item's own TimeoutError is not the map's", E, EXECUTORS) 
 TEST_CASE_TEMPLATE("leaving the iteration in the middle cancels what has not begun", E, EXECUTORS) {
   test::OwnGate gate, began;
   E executor(1);
-  for (int n : executor.map({.chunksize = 1}, [g = gate.gate(), b = began.gate()](int i) { return i ? (b.let(1), g.pass(), i) : i; },
-                            std::views::iota(0, 1000))) {
+  for (int n : executor.map(
+           {.chunksize = 1}, [g = gate.gate(), b = began.gate()](int i) { return i ? (b.let(1), g.pass(), i) : i; },
+           std::views::iota(0, 1000))) {
     CHECK(n == 0);
     began.pass();
     break;
@@ -192,7 +199,8 @@ TEST_CASE_TEMPLATE("buffersize bounds what is taken from the input", E, EXECUTOR
 
 TEST_CASE_TEMPLATE("an error of the input comes after the results before it", E, EXECUTORS) {
   E executor(2);
-  auto bad = std::views::iota(0) | std::views::transform([](int n) { return n == 5 ? throw std::domain_error("input") : n; });
+  auto bad =
+      std::views::iota(0) | std::views::transform([](int n) { return n == 5 ? throw std::domain_error("input") : n; });
   CHECK_THROWS_AS(executor.map(square, bad), std::domain_error);
   for (std::size_t chunksize : {1, 3}) {
     auto results = executor.map({.chunksize = chunksize, .buffersize = 4}, square, bad);
@@ -266,7 +274,8 @@ TEST_CASE_TEMPLATE("done callbacks run once, and what they throw harms nobody", 
 TEST_CASE_TEMPLATE("wait and as_completed work on an executor's futures", E, EXECUTORS) {
   test::OwnGate gate;
   E executor(2);
-  std::vector<mp::Future<int>> futures{executor.submit([g = gate.gate()](int n) { return g.pass(), n; }, 1), executor.submit(square, 2)};
+  std::vector<mp::Future<int>> futures{executor.submit([g = gate.gate()](int n) { return g.pass(), n; }, 1),
+                                       executor.submit(square, 2)};
   auto [done, not_done] = mp::wait(futures, mp::FIRST_COMPLETED);
   CHECK(done.size() == 1);
   CHECK(done[0].result() == 4);
@@ -295,7 +304,9 @@ TEST_CASE_TEMPLATE("more than 1024 workers are refused", E, EXECUTORS) {
 TEST_CASE_TEMPLATE("each worker runs the initializer before its first task", E, EXECUTORS) {
   static thread_local int ready = 0;
   E executor({.max_workers = 2, .initializer = [] { ready = 42; }});
-  for (int n : executor.map({.chunksize = 1}, [](int) { return ready; }, std::views::iota(0, 20))) CHECK(n == 42);
+  for (int n : executor.map(
+           {.chunksize = 1}, [](int) { return ready; }, std::views::iota(0, 20)))
+    CHECK(n == 42);
 }
 
 TEST_CASE_TEMPLATE("a failing initializer ends everything in BrokenExecutor", E, EXECUTORS) {

@@ -12,8 +12,7 @@ struct Gate {
   int out = -1, in = -1;
   void pass() const {  // in a task
     char c;
-    while (::read(out, &c, 1) < 0) {
-    }
+    while (::read(out, &c, 1) < 0) {}
   }
   void let(int tasks) const {
     for (; tasks > 0; --tasks)

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <list>
+#include <ranges>
 #include <set>
 #include <span>
 #include <stdexcept>
@@ -55,7 +56,8 @@ TEST_CASE_TEMPLATE("map's results are a contiguous range and turn into container
   CHECK(words == std::set<std::string>{"aa", "bb"});
   CHECK(pool.map([](int) {}, in).size() == 1000);
   CHECK(pool.map(square, std::vector<int>()).empty());
-  CHECK(pool.map(square, std::views::iota(0, 3)) == pool.starmap([](int a, int b) { return a * b; }, std::vector<std::pair<int, int>>{{0, 9}, {1, 1}, {2, 2}}));
+  CHECK(pool.map(square, std::views::iota(0, 3)) ==
+        pool.starmap([](int a, int b) { return a * b; }, std::vector<std::pair<int, int>>{{0, 9}, {1, 1}, {2, 2}}));
 }
 
 TEST_CASE_TEMPLATE("map throws the first error, after all items are done", P, POOLS) {
@@ -72,7 +74,8 @@ TEST_CASE_TEMPLATE("map throws the first error, after all items are done", P, PO
 TEST_CASE_TEMPLATE("starmap spreads tuples, pairs and arrays over the arguments", P, POOLS) {
   P pool(2);
   std::vector<std::tuple<int, std::string, double>> rows{{1, "a", 0.5}, {2, "b", 0.25}};
-  std::vector<std::string> got = pool.starmap([](int n, const std::string& s, double d) { return s + std::to_string(n + d); }, rows);
+  std::vector<std::string> got =
+      pool.starmap([](int n, const std::string& s, double d) { return s + std::to_string(n + d); }, rows);
   CHECK(got == std::vector<std::string>{"a1.500000", "b2.250000"});
   CHECK(pool.starmap(std::plus<>{}, std::vector<std::array<int, 2>>{{1, 2}, {3, 4}})[1] == 7);
   CHECK(pool.starmap_async(std::plus<>{}, std::vector<std::pair<int, int>>{{1, 2}}, 3).get()[0] == 3);
@@ -158,7 +161,8 @@ TEST_CASE_TEMPLATE("imap works through an endless input", P, POOLS) {
 TEST_CASE_TEMPLATE("imap_unordered gives what is done first", P, POOLS) {
   test::OwnGate gate;
   P pool(2);
-  auto results = pool.imap_unordered([g = gate.gate()](int n) { return n == 0 ? (g.pass(), n) : n; }, std::views::iota(0, 6));
+  auto results =
+      pool.imap_unordered([g = gate.gate()](int n) { return n == 0 ? (g.pass(), n) : n; }, std::views::iota(0, 6));
   std::vector<int> got;
   for (int i = 0; i < 5; ++i) got.push_back(*results.next(1min));
   CHECK_THROWS_AS(results.next(1ms), mp::TimeoutError);

@@ -59,7 +59,8 @@ TEST_CASE("a hundred thousand tasks come back, each with its own value") {
   std::vector<mp::Future<int>> futures;
   for (int i = 0; i < 100'000; ++i) futures.push_back(pool.submit(square, i % 1000));
   int wrong = 0;
-  for (int i = 0; i < 100'000; ++i) wrong += std::move(futures[static_cast<std::size_t>(i)]).result() != (i % 1000) * (i % 1000);
+  for (int i = 0; i < 100'000; ++i)
+    wrong += std::move(futures[static_cast<std::size_t>(i)]).result() != (i % 1000) * (i % 1000);
   CHECK(wrong == 0);
 }
 
@@ -132,8 +133,8 @@ TEST_CASE("workers killed at random lose nothing but what they ran") {
 TEST_CASE("workers killed while they start are replaced until one gets through") {
   mp::Value<int> starts(0);
   mp::ProcessPoolExecutor pool({.max_workers = 1, .initializer = [starts]() mutable {
-    if (++starts <= 10) ::raise(SIGKILL);
-  }});
+                                  if (++starts <= 10) ::raise(SIGKILL);
+                                }});
   CHECK(pool.submit(square, 6).result(30s) == 36);
   CHECK(starts.value() == 11);
 }
@@ -198,11 +199,14 @@ TEST_CASE("in a chunk, a crash and an exception cost their own items only") {
   mp::ProcessPoolExecutor pool(2);
   std::vector<int> numbers(1000);
   std::iota(numbers.begin(), numbers.end(), 0);
-  auto source = pool.map(mp::MapOptions{.chunksize = 100}, [](int x) {
-    if (x == 321) ::raise(SIGKILL);
-    if (x == 333) throw std::domain_error("no");
-    return x;
-  }, numbers);
+  auto source = pool.map(
+      mp::MapOptions{.chunksize = 100},
+      [](int x) {
+        if (x == 321) ::raise(SIGKILL);
+        if (x == 333) throw std::domain_error("no");
+        return x;
+      },
+      numbers);
   int values = 0, crashes = 0, errors = 0, at = 0;
   for (auto it = source.begin(); it != source.end();) {
     try {
@@ -243,12 +247,14 @@ TEST_CASE("a worker leaves after its share and another takes its place") {
 
 TEST_CASE("a task may use a pool of its own") {
   mp::ProcessPoolExecutor pool(2);
-  auto f = pool.submit([](int n) {
-    mp::ProcessPoolExecutor inner(2);
-    int sum = 0;
-    for (int i = 0; i < n; ++i) sum += inner.submit(square, i).result();
-    return sum;
-  }, 10);
+  auto f = pool.submit(
+      [](int n) {
+        mp::ProcessPoolExecutor inner(2);
+        int sum = 0;
+        for (int i = 0; i < n; ++i) sum += inner.submit(square, i).result();
+        return sum;
+      },
+      10);
   CHECK(f.result(30s) == 285);
 }
 
@@ -291,8 +297,7 @@ TEST_CASE("a pool whose zygote is killed goes on with new workers") {
   for (int i = 0; i < 100; ++i) {
     try {
       values += pool.submit(square, i).result(30s) == i * i;
-    } catch (const mp::WorkerCrashed&) {
-    }
+    } catch (const mp::WorkerCrashed&) {}
   }
   CHECK(values >= 98);
 }

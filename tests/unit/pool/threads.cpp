@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include <mutex>
+#include <ranges>
 #include <set>
 #include <thread>
 
@@ -55,8 +56,9 @@ TEST_CASE("threads are called by the prefix and their number") {
 
 TEST_CASE("what only moves goes to a thread and back") {
   mp::ThreadPoolExecutor executor(2);
-  auto f = executor.submit([p = std::make_unique<int>(1)](std::unique_ptr<int> q) { return std::make_unique<int>(*p + *q); },
-                           std::make_unique<int>(2));
+  auto f =
+      executor.submit([p = std::make_unique<int>(1)](std::unique_ptr<int> q) { return std::make_unique<int>(*p + *q); },
+                      std::make_unique<int>(2));
   CHECK(*std::move(f).result() == 3);
 
   std::vector<std::unique_ptr<int>> in;
@@ -64,7 +66,9 @@ TEST_CASE("what only moves goes to a thread and back") {
   int sum = 0;
   for (auto& p : executor.map([](std::unique_ptr<int> q) { return q; }, std::move(in))) sum += *p;
   CHECK(sum == 45);
-  CHECK_THROWS_AS(executor.submit({.retries = 1}, [](std::unique_ptr<int>) {}, std::make_unique<int>(1)), mp::ValueError);
+  CHECK_THROWS_AS(executor.submit(
+                      {.retries = 1}, [](std::unique_ptr<int>) {}, std::make_unique<int>(1)),
+                  mp::ValueError);
 }
 
 TEST_CASE("std::ref passes the caller's own object") {
@@ -85,7 +89,8 @@ TEST_CASE("what a call holds is let go before its result is there") {
 
 TEST_CASE("a mutable callable has a state of its own in each chunk") {
   mp::ThreadPoolExecutor executor(4);
-  std::vector<int> got = executor.map({.chunksize = 5}, [n = 0](int) mutable { return ++n; }, std::views::iota(0, 20));
+  std::vector<int> got = executor.map(
+      {.chunksize = 5}, [n = 0](int) mutable { return ++n; }, std::views::iota(0, 20));
   for (int i = 0; i < 20; ++i) CHECK(got[i] == i % 5 + 1);
 }
 
@@ -104,7 +109,8 @@ TEST_CASE("every waiter of a map hears of its item") {
   mp::ThreadPoolExecutor executor(4);
   auto engine = mp::pool::ThreadEngine::start({.workers = 2});
   for (int round = 0; round < 50; ++round) {
-    auto map = mp::pool::map_items<false>(*engine, {}, [](int n) { return n; }, std::views::iota(0, 100));
+    auto map = mp::pool::map_items<false>(
+        *engine, {}, [](int n) { return n; }, std::views::iota(0, 100));
     std::vector<mp::Future<int>> sums;
     for (int start = 0; start < 4; ++start) {
       sums.push_back(executor.submit([map, start] {
@@ -135,8 +141,7 @@ TEST_CASE("a fork child neither uses nor hangs on its copy of a thread pool") {
       } catch (const mp::Error&) {
         code = 0;
       }
-    } catch (...) {
-    }
+    } catch (...) {}
     ::_exit(code);
   }
   int status = 0;

@@ -212,7 +212,8 @@ TEST_CASE("a wake-up given to one who is killed while it waits for the lock goes
   CHECK(report->woken == 1);
 }
 
-TEST_CASE_TEMPLATE("whoever waits is told when the lock's holder is killed, and may then let go of the lock", L, mp::Lock, mp::RLock) {
+TEST_CASE_TEMPLATE("whoever waits is told when the lock's holder is killed, and may then let go of the lock", L,
+                   mp::Lock, mp::RLock) {
   L lock;
   mp::Condition condition(lock);
   test::Shared<std::atomic<int>> told(0), entered(0);
@@ -241,7 +242,8 @@ TEST_CASE_TEMPLATE("whoever waits is told when the lock's holder is killed, and 
   CHECK_FALSE(lock.locked());
 }
 
-TEST_CASE_TEMPLATE("who is told out of wait holds the lock, and may recover it there and then", L, mp::Lock, mp::RLock) {
+TEST_CASE_TEMPLATE("who is told out of wait holds the lock, and may recover it there and then", L, mp::Lock,
+                   mp::RLock) {
   L lock;
   mp::Condition condition(lock);
   test::Shared<std::atomic<int>> entered(0);

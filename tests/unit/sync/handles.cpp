@@ -1,6 +1,6 @@
 // Every handle of this room as something that is sent: what comes out is the same object, and it lives meanwhile.
-#include <mp/sync.hpp>
 #include <mp/array.hpp>
+#include <mp/sync.hpp>
 #include <mp/value.hpp>
 
 #include <doctest/doctest.h>
@@ -42,8 +42,8 @@ T sent_alone(std::optional<T> handle) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("a handle that is sent arrives as the same object", T, mp::Lock, mp::RLock, mp::Semaphore, mp::BoundedSemaphore, mp::Event,
-                   mp::Condition) {
+TEST_CASE_TEMPLATE("a handle that is sent arrives as the same object", T, mp::Lock, mp::RLock, mp::Semaphore,
+                   mp::BoundedSemaphore, mp::Event, mp::Condition) {
   T handle;
   CHECK(sent(handle) == handle);
   T other;

@@ -54,7 +54,8 @@ void soak(const std::string& what, test::Shared<Progress>& progress, Turn turn, 
   std::vector<std::optional<test::Child>> team(kTeam);
   for (int i = 0; i < kTeam; ++i) team[static_cast<std::size_t>(i)].emplace(begin(i));
   std::mt19937 random(std::random_device{}());
-  const auto start = test::Clock::now(), end = start + std::chrono::duration_cast<test::Clock::duration>(std::chrono::duration<double>(seconds()));
+  const auto start = test::Clock::now(),
+             end = start + std::chrono::duration_cast<test::Clock::duration>(std::chrono::duration<double>(seconds()));
   long kills = 0;
   auto worst = 0ms;
   bool stuck = false;
@@ -69,7 +70,8 @@ void soak(const std::string& what, test::Shared<Progress>& progress, Turn turn, 
       child.emplace(begin(victim));
     }
     long then = progress->sum();
-    worst = std::max(worst, test::time_of([&] { stuck = !test::eventually([&] { return progress->sum() != then; }, 10s); }));
+    worst = std::max(worst,
+                     test::time_of([&] { stuck = !test::eventually([&] { return progress->sum() != then; }, 10s); }));
     if (!child) child.emplace(begin(victim));
     mp::memory::sweep();
   }
@@ -82,8 +84,8 @@ void soak(const std::string& what, test::Shared<Progress>& progress, Turn turn, 
   long turns = progress->sum();
   team.clear();
   CHECK(progress->torn == 0);
-  MESSAGE(what << ": " << kills << " kills, " << progress->recovered.load() << " recoveries, " << turns << " turns, worst stall "
-               << worst.count() << " ms");
+  MESSAGE(what << ": " << kills << " kills, " << progress->recovered.load() << " recoveries, " << turns
+               << " turns, worst stall " << worst.count() << " ms");
 }
 
 struct Pair {
@@ -170,8 +172,7 @@ TEST_CASE("Condition survives kills of those who wait and of those who notify") 
       try {
         std::lock_guard guard(condition);
         condition.notify_all();  // the dead may have owed it
-      } catch (const mp::OwnerDied&) {
-      }
+      } catch (const mp::OwnerDied&) {}
     }
   });
 }
@@ -191,12 +192,15 @@ TEST_CASE("Event survives kills") {
 TEST_CASE("Barrier survives kills") {
   mp::Barrier barrier(kTeam);
   test::Shared<Progress> progress;
-  soak("Barrier", progress, [&](int) {
-    try {
-      barrier.wait(9s);
-    } catch (const mp::BrokenBarrierError&) {
-      ++progress->recovered;
-      barrier.reset();
-    }
-  }, true);
+  soak(
+      "Barrier", progress,
+      [&](int) {
+        try {
+          barrier.wait(9s);
+        } catch (const mp::BrokenBarrierError&) {
+          ++progress->recovered;
+          barrier.reset();
+        }
+      },
+      true);
 }

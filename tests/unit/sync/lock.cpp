@@ -175,8 +175,7 @@ TEST_CASE("a fork child does not hold its parent's RLock") {
           try {
             lock.release();
             return 3;
-          } catch (const mp::ValueError&) {
-          }
+          } catch (const mp::ValueError&) {}
           return lock.locked() ? 0 : 4;
         }) == 0);
   CHECK(lock.owned());

@@ -36,7 +36,9 @@ TEST_CASE_TEMPLATE("who waits for a killed owner is told within 50 ms", L, mp::L
   L lock;
   test::Shared<std::atomic<int>> stage(0);
   test::Shared<std::atomic<long>> killed_at(0), told_at(0);
-  auto now = [] { return std::chrono::duration_cast<std::chrono::microseconds>(test::Clock::now().time_since_epoch()).count(); };
+  auto now = [] {
+    return std::chrono::duration_cast<std::chrono::microseconds>(test::Clock::now().time_since_epoch()).count();
+  };
   test::Child owner([&] {
     lock.acquire();
     *stage = 1;

@@ -156,7 +156,8 @@ TEST_CASE("a token may be given back by another process than took it") {
   CHECK_THROWS_AS(semaphore.release(), mp::ValueError);
 }
 
-TEST_CASE_TEMPLATE("tokens of a killed holder are reported, and recover() returns them", S, mp::Semaphore, mp::BoundedSemaphore) {
+TEST_CASE_TEMPLATE("tokens of a killed holder are reported, and recover() returns them", S, mp::Semaphore,
+                   mp::BoundedSemaphore) {
   S semaphore(3);
   die_with(semaphore, 2);
   CHECK(semaphore.get_value() == 1);

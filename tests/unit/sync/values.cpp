@@ -41,7 +41,8 @@ struct alignas(64) Wide {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("+= from four processes and two threads loses nothing", T, int, unsigned char, long, std::uint64_t, float, double) {
+TEST_CASE_TEMPLATE("+= from four processes and two threads loses nothing", T, int, unsigned char, long, std::uint64_t,
+                   float, double) {
   mp::Value<T> value(T(0));
   constexpr int kEach = 20'000;
   auto add = [&] {
