@@ -141,9 +141,9 @@ void Connection::put(Try attempt) {
   if (peer().look()) [[unlikely]]
     throw_broken();
   while (attempt() == channel::Put::full) [[unlikely]] {
-      outgoing().wait_writable(os::Deadline(), peer().state());
-      if (peer().look()) throw_broken();
-    }
+    outgoing().wait_writable(os::Deadline(), peer().state());
+    if (peer().look()) throw_broken();
+  }
 }
 
 template <class T>

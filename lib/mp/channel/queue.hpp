@@ -48,14 +48,12 @@ class TypedQueue : public QueueBase {
     if constexpr (kSmallFlat<T>) {
       std::byte bytes[sizeof(T)];
       std::memcpy(bytes, &item, sizeof(T));
-      return put_until(
-          stream, [&] { return stream.try_put_flat(bytes); }, block, timeout);
+      return put_until(stream, [&] { return stream.try_put_flat(bytes); }, block, timeout);
     } else {
       Outgoing message(expected_size(item));
       pickle::dump(message.writer(), item);
       message.seal();
-      return put_until(
-          stream, [&] { return message.try_put(stream); }, block, timeout);
+      return put_until(stream, [&] { return message.try_put(stream); }, block, timeout);
     }
   }
 
@@ -81,8 +79,7 @@ class TypedQueue : public QueueBase {
       }
     }
     Parcel parcel;
-    why = take_until(
-        stream, [&] { return stream.try_take(parcel) == Got::done; }, block, timeout);
+    why = take_until(stream, [&] { return stream.try_take(parcel) == Got::done; }, block, timeout);
     if (why != Outcome::done) return std::nullopt;
     return std::optional<T>(decode<T>(parcel.payload()));
   }

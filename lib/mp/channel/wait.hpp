@@ -42,9 +42,9 @@ inline std::vector<std::size_t> wait(std::initializer_list<Waitable> objects, Ti
 }
 // The same for a range of connections, queues or descriptors.
 template <pickle::InputRange Range>
-requires(std::is_constructible_v<Waitable, pickle::RangeReference<Range>> &&
-         !std::is_same_v<pickle::RangeValue<Range>, Waitable>) std::vector<std::size_t> wait(Range&& objects,
-                                                                                             Timeout timeout = {}) {
+  requires(std::is_constructible_v<Waitable, pickle::RangeReference<Range>> &&
+           !std::is_same_v<pickle::RangeValue<Range>, Waitable>)
+std::vector<std::size_t> wait(Range&& objects, Timeout timeout = {}) {
   std::vector<Waitable> list;
   for (auto&& object : objects) list.emplace_back(object);
   return wait(std::span<const Waitable>(list), timeout);

@@ -95,7 +95,7 @@ Module describe(const dl_phdr_info& info, bool program) {
   }
   m.id = build_id(info);
   if (m.id == 0) {
-    struct stat s {};
+    struct stat s{};
     static_cast<void>(::stat(program ? "/proc/self/exe" : m.file.c_str(), &s));
     m.id = hash_bytes(info.dlpi_phdr, static_cast<std::size_t>(info.dlpi_phnum) * sizeof(ElfW(Phdr)));
     const std::string_view name = std::string_view(m.file).substr(m.file.rfind('/') + 1);

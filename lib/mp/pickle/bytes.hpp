@@ -59,8 +59,10 @@ class Writer {
     if (size != 0) std::memcpy(claim(size), data, size);
   }
   template <class T>
-  requires std::is_arithmetic_v<T>
-  void put(T value) { std::memcpy(claim(sizeof(T)), &value, sizeof(T)); }
+    requires std::is_arithmetic_v<T>
+  void put(T value) {
+    std::memcpy(claim(sizeof(T)), &value, sizeof(T));
+  }
   // A count or a length, in 1 to 10 bytes.
   void put_size(std::uint64_t n) {
     while (n >= 0x80) {
@@ -147,7 +149,8 @@ class Reader {
     if (size != 0) std::memcpy(to, take(size, what), size);
   }
   template <class T>
-  requires std::is_arithmetic_v<T> T get(std::string_view what) {
+    requires std::is_arithmetic_v<T>
+  T get(std::string_view what) {
     T value;
     std::memcpy(&value, take(sizeof(T), what), sizeof(T));
     return value;

@@ -26,16 +26,20 @@ template <class F, class... Bound>
 class Partial {
  public:
   template <class G, class... B>
-  requires(sizeof...(B) == sizeof...(Bound)) explicit Partial(std::in_place_t, G&& f, B&&... bound)
-      : f_(std::forward<G>(f)),
-        bound_(std::forward<B>(bound)...) {}
+    requires(sizeof...(B) == sizeof...(Bound))
+  explicit Partial(std::in_place_t, G&& f, B&&... bound) : f_(std::forward<G>(f)),
+                                                           bound_(std::forward<B>(bound)...) {}
 
   template <class... Rest>
-  requires std::is_invocable_v<F&, Bound&..., Rest...>
-  decltype(auto) operator()(Rest&&... rest) { return call(*this, std::forward<Rest>(rest)...); }
+    requires std::is_invocable_v<F&, Bound&..., Rest...>
+  decltype(auto) operator()(Rest&&... rest) {
+    return call(*this, std::forward<Rest>(rest)...);
+  }
   template <class... Rest>
-  requires std::is_invocable_v<const F&, const Bound&..., Rest...>
-  decltype(auto) operator()(Rest&&... rest) const { return call(*this, std::forward<Rest>(rest)...); }
+    requires std::is_invocable_v<const F&, const Bound&..., Rest...>
+  decltype(auto) operator()(Rest&&... rest) const {
+    return call(*this, std::forward<Rest>(rest)...);
+  }
 
   void mp_pickle(pickle::Writer& w) const;
   static Partial mp_unpickle(pickle::Reader& r);
@@ -80,15 +84,14 @@ constexpr CallableForm callable_form() {
 
 // Whether dump_callable takes an F (decayed): everything but an object with state that can be neither pickled nor copied.
 template <class F>
-concept SendableCallable = detail::callable_form<F>()
-!= detail::CallableForm::none;
+concept SendableCallable = detail::callable_form<F>() != detail::CallableForm::none;
 
 // What an argument becomes on the way: decayed; a string literal becomes a std::string.
 //   using Args = std::tuple<pickle::Sent<A>...>;   (value.hpp)
 
 // Whether F can be called in another process with these arguments, each of them Sent<> and passed as an rvalue.
 template <class F, class... Args>
-concept SendableCall = SendableCallable<F> &&(Picklable<Args>&&...) && std::is_invocable_v<F&, Args...>;
+concept SendableCall = SendableCallable<F> && (Picklable<Args> && ...) && std::is_invocable_v<F&, Args...>;
 
 // Refuses at compile time, with one sentence, what SendableCall is false for. For the first line of submit(), map(), Process().
 template <class F, class... Args>

@@ -55,10 +55,9 @@ class Remote : public E, public RemoteCarrier {
   Remote(E e, Details details) : E(std::move(e)), RemoteCarrier(std::move(details)) {}
 };
 template <class E>
-requires(std::derived_from<E, std::exception> &&
-         !std::derived_from<E, WorkerCrashed>)  // that makes its own text, with the stack
-    class Remote<E> : public E,
-                      public RemoteCarrier {
+  requires(std::derived_from<E, std::exception> &&
+           !std::derived_from<E, WorkerCrashed>)  // that makes its own text, with the stack
+class Remote<E> : public E, public RemoteCarrier {
  public:
   Remote(E e, Details details) : E(std::move(e)), RemoteCarrier(std::move(details)) {}
   // As it was there, whatever the constructors made of it here.

@@ -19,18 +19,18 @@ namespace detail {
 void check_cbor(std::string_view cbor, std::string_view what);
 
 template <class T>
-concept Jsonable = std::same_as<T, nlohmann::json> ||
-    requires(nlohmann::json& j, const nlohmann::json& c, T& t, const T& v) {
-  to_json(j, v);
-  from_json(c, t);
-} || requires(nlohmann::json& j, const nlohmann::json& c, const T& v) {
-  nlohmann::adl_serializer<T>::to_json(j, v);
-  { nlohmann::adl_serializer<T>::from_json(c) } -> std::same_as<T>;
-};
+concept Jsonable =
+    std::same_as<T, nlohmann::json> || requires(nlohmann::json& j, const nlohmann::json& c, T& t, const T& v) {
+      to_json(j, v);
+      from_json(c, t);
+    } || requires(nlohmann::json& j, const nlohmann::json& c, const T& v) {
+      nlohmann::adl_serializer<T>::to_json(j, v);
+      { nlohmann::adl_serializer<T>::from_json(c) } -> std::same_as<T>;
+    };
 }  // namespace detail
 
 template <class T>
-requires detail::Jsonable<T>
+  requires detail::Jsonable<T>
 struct Foreign<T> {
   static constexpr bool known = true;
 

@@ -20,13 +20,12 @@ struct Anything {
 template <class T>
 struct BaseOf {
   template <class U>
-  requires(std::is_base_of_v<U, T> && !std::is_same_v<U, T>) operator U() const noexcept;
+    requires(std::is_base_of_v<U, T> && !std::is_same_v<U, T>)
+  operator U() const noexcept;
 };
 
 template <class T>
-concept HasBase = requires(BaseOf<T> base) {
-  T{base};
-};
+concept HasBase = requires(BaseOf<T> base) { T{base}; };
 
 // An aggregate class that can be taken apart: no union, no base.
 template <class T>
@@ -37,18 +36,16 @@ concept Aggregate = std::is_class_v<T> && std::is_aggregate_v<T> && !HasBase<T>;
 struct AnyElement {
   constexpr explicit AnyElement(std::size_t) noexcept {}
   template <class U>
-  requires std::is_copy_constructible_v<U>
-  operator U() const noexcept { __builtin_unreachable(); }
+    requires std::is_copy_constructible_v<U>
+  operator U() const noexcept {
+    __builtin_unreachable();
+  }
 };
 
 template <class T, std::size_t... before, std::size_t... in, std::size_t... after>
 constexpr bool braces_fit(std::index_sequence<before...>, std::index_sequence<in...>, std::index_sequence<after...>) {
-  if constexpr (sizeof...(in) == 0) return requires {
-      T{Anything(before)..., Anything(after)...};
-    };
-  else return requires {
-      T{Anything(before)..., {AnyElement(in)...}, Anything(after)...};
-    };
+  if constexpr (sizeof...(in) == 0) return requires { T{Anything(before)..., Anything(after)...}; };
+  else return requires { T{Anything(before)..., {AnyElement(in)...}, Anything(after)...}; };
 }
 
 // Parentheses, unlike braces, give each initialiser to one member: they do not fit if a member is an array.
@@ -218,11 +215,12 @@ constexpr decltype(auto) with_members(Whole& t, F&& f) {
     return f.template operator()<>();
   }
   MP_CASE(1)
-  MP_CASE(2) MP_CASE(3) MP_CASE(4) MP_CASE(5) MP_CASE(6) MP_CASE(7) MP_CASE(8) MP_CASE(9) MP_CASE(10) MP_CASE(11)
-      MP_CASE(12) MP_CASE(13) MP_CASE(14) MP_CASE(15) MP_CASE(16) MP_CASE(17) MP_CASE(18) MP_CASE(19) MP_CASE(20)
-          MP_CASE(21) MP_CASE(22) MP_CASE(23) MP_CASE(24) MP_CASE(25) MP_CASE(26) MP_CASE(27) MP_CASE(28) MP_CASE(29)
-              MP_CASE(30) MP_CASE(31) MP_CASE(32) MP_CASE(33) MP_CASE(34) MP_CASE(35) MP_CASE(36) MP_CASE(37)
-                  MP_CASE(38) MP_CASE(39) MP_CASE(40)
+  MP_CASE(2)
+  MP_CASE(3) MP_CASE(4) MP_CASE(5) MP_CASE(6) MP_CASE(7) MP_CASE(8) MP_CASE(9) MP_CASE(10) MP_CASE(11) MP_CASE(12)
+      MP_CASE(13) MP_CASE(14) MP_CASE(15) MP_CASE(16) MP_CASE(17) MP_CASE(18) MP_CASE(19) MP_CASE(20) MP_CASE(21)
+          MP_CASE(22) MP_CASE(23) MP_CASE(24) MP_CASE(25) MP_CASE(26) MP_CASE(27) MP_CASE(28) MP_CASE(29) MP_CASE(30)
+              MP_CASE(31) MP_CASE(32) MP_CASE(33) MP_CASE(34) MP_CASE(35) MP_CASE(36) MP_CASE(37) MP_CASE(38)
+                  MP_CASE(39) MP_CASE(40)
 }
 
 #undef MP_CASE

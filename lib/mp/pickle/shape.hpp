@@ -119,8 +119,7 @@ template <class T>
 concept Container = requires(T& t, const T& c) {
   typename T::value_type;
   c.begin() != c.end();
-}
-&&!std::is_same_v<typename T::value_type, T> && std::is_default_constructible_v<T>;
+} && !std::is_same_v<typename T::value_type, T> && std::is_default_constructible_v<T>;
 template <class T>
 concept Map = Container<T> && requires(T& t, typename T::key_type k, typename T::mapped_type m) {
   t.emplace_hint(t.end(), std::move(k), std::move(m));
@@ -138,9 +137,8 @@ concept Sequence = Container<T> && requires(T& t, typename T::value_type v) {
   t.size();
 };
 template <class T>
-concept ForwardList = Container<T> && requires(T& t, typename T::value_type v) {
-  t.insert_after(t.before_begin(), std::move(v));
-};
+concept ForwardList =
+    Container<T> && requires(T& t, typename T::value_type v) { t.insert_after(t.before_begin(), std::move(v)); };
 // Whose elements lie in one piece that can be sized beforehand.
 template <class T>
 concept Contiguous = Sequence<T> && requires(T& t, std::size_t n) {
@@ -149,17 +147,13 @@ concept Contiguous = Sequence<T> && requires(T& t, std::size_t n) {
 };
 // std::vector<bool>: elements without an address.
 template <class T>
-concept PackedBits = Sequence<T> && std::is_same_v<typename T::value_type, bool> && requires(T& t) {
-  t.flip();
-};
+concept PackedBits = Sequence<T> && std::is_same_v<typename T::value_type, bool> && requires(T& t) { t.flip(); };
 
 template <class T>
 concept View = (requires(const T& t) {
                  t.begin();
                  t.end();
-               } &&
-                std::ranges::enable_view<T>) ||
-               requires(T t) {
+               } && std::ranges::enable_view<T>) || requires(T t) {
   typename T::value_type;
   t.data();
   t.first(1);
@@ -171,17 +165,14 @@ concept Complex = requires(const T& t, T& m, typename T::value_type v) {
   T(v, v);
   { t.real() } -> std::convertible_to<typename T::value_type>;
   { t.imag() } -> std::convertible_to<typename T::value_type>;
-}
-&&std::is_floating_point_v<typename T::value_type> && sizeof(T) == 2 * sizeof(typename T::value_type);
+} && std::is_floating_point_v<typename T::value_type> && sizeof(T) == 2 * sizeof(typename T::value_type);
 template <class T>
 concept BitSet = requires(T& t, const T& c) {
   t.set(0, true);
   c.test(0);
   c.count();
   c.size();
-}
-&&!requires(T & t) { t.push_back(true); }
-&&std::is_default_constructible_v<T>;
+} && !requires(T& t) { t.push_back(true); } && std::is_default_constructible_v<T>;
 template <class T>
 concept Path = requires(const T& t, typename T::string_type s) {
   { t.native() } -> std::same_as<const typename T::string_type&>;
@@ -191,14 +182,14 @@ concept Path = requires(const T& t, typename T::string_type s) {
 template <class T>
 inline constexpr bool kIsUnique = false;
 template <class T>
-requires(!std::is_array_v<T>) inline constexpr bool kIsUnique<std::unique_ptr<T>> = true;
+  requires(!std::is_array_v<T>)
+inline constexpr bool kIsUnique<std::unique_ptr<T>> = true;
 
 template <class T>
 concept Lock = requires(T& t) {
   t.lock();
   t.unlock();
-}
-&&!std::is_copy_constructible_v<T>;
+} && !std::is_copy_constructible_v<T>;
 template <class T>
 concept Thread = requires(T& t) {
   t.join();
@@ -210,14 +201,9 @@ concept Atomic = requires(const T& t) {
   t.load();
 };
 template <class T>
-concept Stream = requires(T& t) {
-  t.rdbuf();
-};
+concept Stream = requires(T& t) { t.rdbuf(); };
 template <class T>
-concept Callable = requires {
-  &T::operator();
-}
-|| requires(T& t) { t.target_type(); };
+concept Callable = requires { &T::operator(); } || requires(T& t) { t.target_type(); };
 
 template <class T>
 constexpr Form form_of() {

@@ -55,7 +55,11 @@ class ByValue {
   };
   iterator begin() const { return {std::begin(range_)}; }
   auto end() const { return std::end(range_); }
-  std::size_t size() const requires pickle::SizedRange<Range> { return static_cast<std::size_t>(std::size(range_)); }
+  std::size_t size() const
+    requires pickle::SizedRange<Range>
+  {
+    return static_cast<std::size_t>(std::size(range_));
+  }
 
  private:
   Range& range_;
@@ -66,8 +70,7 @@ constexpr void require_sendable_item() {
   if constexpr (Spread) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
       pickle::require_sendable_call<F, std::tuple_element_t<I, T>...>();
-    }
-    (std::make_index_sequence<std::tuple_size_v<T>>());
+    }(std::make_index_sequence<std::tuple_size_v<T>>());
   } else {
     pickle::require_sendable_call<F, T>();
   }

@@ -37,7 +37,8 @@ class Initializer {
  public:
   Initializer() = default;
   template <class F>
-  requires(!std::is_same_v<std::decay_t<F>, Initializer> && std::is_invocable_v<std::decay_t<F>&>) Initializer(F&& f)
+    requires(!std::is_same_v<std::decay_t<F>, Initializer> && std::is_invocable_v<std::decay_t<F>&>)
+  Initializer(F&& f)
       : run(pickle::code_ref(reinterpret_cast<const void*>(&call<std::decay_t<F>>))),
         dump([f = std::decay_t<F>(std::forward<F>(f))](pickle::Writer& out) { pickle::dump_callable(out, f); }) {}
 

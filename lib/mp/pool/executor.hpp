@@ -48,7 +48,8 @@ class BasicExecutor {
   // Runs f(args...) in a worker. Callable and arguments go by value; to processes they are pickled. Throws Error after
   // shutdown, PicklingError, SharedMemoryFull, BrokenExecutor.
   template <class F, class... Args>
-  requires(!std::is_same_v<std::decay_t<F>, TaskOptions>) auto submit(F&& f, Args&&... args) {
+    requires(!std::is_same_v<std::decay_t<F>, TaskOptions>)
+  auto submit(F&& f, Args&&... args) {
     return pool::start_task(engine(), TaskOptions{}, std::forward<F>(f), std::forward<Args>(args)...);
   }
   // The same within limits of its own. A thread pool cannot enforce the timeout.
@@ -61,12 +62,13 @@ class BasicExecutor {
   // input order (LazyResults). The whole input is taken at once, unless options.buffersize says how far ahead; then the
   // ranges that are lvalues must live as long as the iteration.
   template <class F, class... Ranges>
-  requires(sizeof...(Ranges) > 0 && (pickle::InputRange<Ranges> && ...)) auto map(F&& f, Ranges&&... ranges) {
+    requires(sizeof...(Ranges) > 0 && (pickle::InputRange<Ranges> && ...))
+  auto map(F&& f, Ranges&&... ranges) {
     return map(MapOptions{}, std::forward<F>(f), std::forward<Ranges>(ranges)...);
   }
   template <class F, class... Ranges>
-  requires(sizeof...(Ranges) > 0 && (pickle::InputRange<Ranges> && ...)) auto map(const MapOptions& options, F&& f,
-                                                                                  Ranges&&... ranges) {
+    requires(sizeof...(Ranges) > 0 && (pickle::InputRange<Ranges> && ...))
+  auto map(const MapOptions& options, F&& f, Ranges&&... ranges) {
     constexpr bool several = sizeof...(Ranges) > 1;
     using Input = typename std::conditional_t<several, std::type_identity<pool::PullTuples<Ranges...>>,
                                               pool::FirstPull<Ranges...>>::type;

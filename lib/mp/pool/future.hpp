@@ -69,8 +69,15 @@ class Future {
   // For own executors and tests; InvalidStateError where the future is done (or, the first, not pending).
   bool set_running_or_notify_cancel() { return state_->set_running(); }
   template <class V = R>
-  requires(!std::is_void_v<R>) void set_result(V&& value) { state_->set_value(std::forward<V>(value)); }
-  void set_result() requires(std::is_void_v<R>) { state_->set_value({}); }
+    requires(!std::is_void_v<R>)
+  void set_result(V&& value) {
+    state_->set_value(std::forward<V>(value));
+  }
+  void set_result()
+    requires(std::is_void_v<R>)
+  {
+    state_->set_value({});
+  }
   void set_exception(std::exception_ptr e) { state_->set_error(std::move(e)); }
 
   // co_await future: resumes in the thread that completes the task.

@@ -37,7 +37,8 @@ class BasicPool {
   // Runs f(args...) in a worker and waits for its value; throws its error. Like all that follow: ValueError after close() or
   // terminate(), PicklingError, SharedMemoryFull, BrokenExecutor.
   template <class F, class... Args>
-  requires(!std::is_same_v<std::decay_t<F>, TaskOptions>) auto apply(F&& f, Args&&... args) {
+    requires(!std::is_same_v<std::decay_t<F>, TaskOptions>)
+  auto apply(F&& f, Args&&... args) {
     return pool::start_task(engine(), TaskOptions{}, std::forward<F>(f), std::forward<Args>(args)...).result();
   }
   template <class F, class... Args>
@@ -47,7 +48,8 @@ class BasicPool {
 
   // The same without waiting: AsyncResult.
   template <class F, class... Args>
-  requires(!std::is_same_v<std::decay_t<F>, TaskOptions>) auto apply_async(F&& f, Args&&... args) {
+    requires(!std::is_same_v<std::decay_t<F>, TaskOptions>)
+  auto apply_async(F&& f, Args&&... args) {
     return apply_async(TaskOptions{}, std::forward<F>(f), std::forward<Args>(args)...);
   }
   template <class F, class... Args>
@@ -59,7 +61,7 @@ class BasicPool {
   // f over all items: Results, in input order. Waits for all of them, then throws the error of the first that failed.
   // chunksize: how many items travel together, 0 = chosen.
   template <class F, class Range>
-  requires pickle::InputRange<Range>
+    requires pickle::InputRange<Range>
   auto map(F&& f, Range&& items, std::size_t chunksize = 0) {
     return map(MapOptions{.chunksize = chunksize}, std::forward<F>(f), std::forward<Range>(items));
   }
@@ -68,7 +70,7 @@ class BasicPool {
     return pool::collect(pool::start_map<false>(engine(), options, std::forward<F>(f), std::forward<Range>(items)));
   }
   template <class F, class Range>
-  requires pickle::InputRange<Range>
+    requires pickle::InputRange<Range>
   auto map_async(F&& f, Range&& items, std::size_t chunksize = 0) {
     return map_async(MapOptions{.chunksize = chunksize}, std::forward<F>(f), std::forward<Range>(items));
   }
@@ -79,7 +81,7 @@ class BasicPool {
 
   // The items are tuples (or pairs, or arrays) of arguments: f(a, b) for each (a, b).
   template <class F, class Range>
-  requires pickle::InputRange<Range>
+    requires pickle::InputRange<Range>
   auto starmap(F&& f, Range&& items, std::size_t chunksize = 0) {
     return starmap(MapOptions{.chunksize = chunksize}, std::forward<F>(f), std::forward<Range>(items));
   }
@@ -88,7 +90,7 @@ class BasicPool {
     return pool::collect(pool::start_map<true>(engine(), options, std::forward<F>(f), std::forward<Range>(items)));
   }
   template <class F, class Range>
-  requires pickle::InputRange<Range>
+    requires pickle::InputRange<Range>
   auto starmap_async(F&& f, Range&& items, std::size_t chunksize = 0) {
     return starmap_async(MapOptions{.chunksize = chunksize}, std::forward<F>(f), std::forward<Range>(items));
   }
@@ -101,7 +103,7 @@ class BasicPool {
   // input order, or in the order of completion. The input is taken chunk by chunk, four chunks for each worker ahead of the
   // results, or options.buffersize items. A range given as an lvalue must live as long as the iteration.
   template <class F, class Range>
-  requires pickle::InputRange<Range>
+    requires pickle::InputRange<Range>
   auto imap(F&& f, Range&& items, std::size_t chunksize = 1) {
     return imap(MapOptions{.chunksize = chunksize}, std::forward<F>(f), std::forward<Range>(items));
   }
@@ -110,7 +112,7 @@ class BasicPool {
     return lazily(options, std::forward<F>(f), pool::Pull<Range>(std::forward<Range>(items)), false);
   }
   template <class F, class Range>
-  requires pickle::InputRange<Range>
+    requires pickle::InputRange<Range>
   auto imap_unordered(F&& f, Range&& items, std::size_t chunksize = 1) {
     return imap_unordered(MapOptions{.chunksize = chunksize}, std::forward<F>(f), std::forward<Range>(items));
   }

@@ -23,7 +23,7 @@ namespace mp::pool {
 // What lies as it is in an array that both sides see: no pointers can be in it that pickle would refuse.
 template <class T>
 concept PlainItem = std::is_trivially_copyable_v<T> && std::is_default_constructible_v<T> &&
-    (std::is_arithmetic_v<T> || std::is_enum_v<T>);
+                    (std::is_arithmetic_v<T> || std::is_enum_v<T>);
 
 // What a worker runs for a chunk.
 template <bool Spread, class F, class T, bool Array>

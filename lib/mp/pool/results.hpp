@@ -22,10 +22,8 @@ namespace pool {
 
 // A container that owns its elements and takes an R: what results turn into by themselves.
 template <class C, class R>
-concept FillableWith =
-    std::is_class_v<C> && std::default_initializable<C> && !std::is_trivially_copyable_v<C> && requires(C c, R value) {
-  c.insert(c.end(), std::move(value));
-};
+concept FillableWith = std::is_class_v<C> && std::default_initializable<C> && !std::is_trivially_copyable_v<C> &&
+                       requires(C c, R value) { c.insert(c.end(), std::move(value)); };
 
 // A fixed number of values side by side, made one by one: std::vector would pack bools.
 template <class T>
@@ -84,12 +82,13 @@ class Results {
   const value_type& back() const noexcept { return data_[size_ - 1]; }
 
   template <class C>
-  requires(pool::FillableWith<C, value_type>&& std::copy_constructible<value_type>) operator C() const& {
+    requires(pool::FillableWith<C, value_type> && std::copy_constructible<value_type>)
+  operator C() const& {
     return copy<C>();
   }
   // Moves the values where nobody else has them, and those that cannot be copied in any case.
   template <class C>
-  requires pool::FillableWith<C, value_type>
+    requires pool::FillableWith<C, value_type>
   operator C() && {
     if constexpr (std::copy_constructible<value_type>) {
       if (!own_ || keep_.use_count() > 1) return copy<C>();
@@ -99,7 +98,9 @@ class Results {
     return c;
   }
 
-  friend bool operator==(const Results& a, const Results& b) requires std::equality_comparable<value_type> {
+  friend bool operator==(const Results& a, const Results& b)
+    requires std::equality_comparable<value_type>
+  {
     if (a.size_ != b.size_) return false;
     for (std::size_t i = 0; i < a.size_; ++i)
       if (!(a[i] == b[i])) return false;
@@ -246,7 +247,7 @@ class LazyResults {
 
   // All that is left, in any container of such values.
   template <class C>
-  requires pool::FillableWith<C, value_type>
+    requires pool::FillableWith<C, value_type>
   operator C() && {
     C c;
     while (auto value = next()) c.insert(c.end(), std::move(*value));

@@ -161,7 +161,7 @@ void on_crash(int signal, siginfo_t* info, void* context) {
     }
   }
   // The default action, for the right exit status and core file. The signal waits until this handler returns.
-  struct sigaction standard {};
+  struct sigaction standard{};
   standard.sa_handler = SIG_DFL;
   ::sigaction(signal, &standard, nullptr);
   ::syscall(SYS_tgkill, ::getpid(), ::syscall(SYS_gettid), signal);
@@ -181,10 +181,10 @@ void catch_crashes(Record* record) noexcept {
     ::sigaltstack(&mine, nullptr);
   }
   for (int signal : kSignals) {
-    struct sigaction present {};
+    struct sigaction present{};
     if (::sigaction(signal, nullptr, &present) != 0 || (present.sa_flags & SA_SIGINFO) || present.sa_handler != SIG_DFL)
       continue;
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_sigaction = on_crash;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     for (int other : kSignals) ::sigaddset(&action.sa_mask, other);

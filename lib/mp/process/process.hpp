@@ -119,12 +119,12 @@ class Process : public ProcessHandle {
 
   // Runs f(args...), each copied or moved into the object now.
   template <class F, class... Args>
-  requires process::Startable<F, Args...>
+    requires process::Startable<F, Args...>
   explicit Process(F&& f, Args&&... args)
       : Process(ProcessOptions{}, std::forward<F>(f), std::forward<Args>(args)...) {}
   template <class F, class... Args>
-  requires process::Startable<F, Args...> Process(ProcessOptions options, F&& f, Args&&... args)
-      : Process(std::move(options)) {
+    requires process::Startable<F, Args...>
+  Process(ProcessOptions options, F&& f, Args&&... args) : Process(std::move(options)) {
     memory::Recorder recorder;
     target_ = process::make_target(std::forward<F>(f), std::forward<Args>(args)...);
     held_ = recorder.objects();

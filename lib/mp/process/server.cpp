@@ -40,7 +40,7 @@ class Service {
     my_server_end = os::tether_end();
     // SIGCHLD is the doorbell: blocked, it waits for wait() however early it comes. Not ignored, or children would be
     // reaped unseen. Ctrl-C is for the program.
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = SIG_DFL;
     ::sigaction(SIGCHLD, &action, &old_child_);
     action.sa_handler = SIG_IGN;

@@ -36,15 +36,16 @@ class BasicArray {
       : BasicArray(memory::Content::zero, size, std::move(lock)) {}
   // A copy of a range's elements (of a string literal, those before its end).
   template <class Range>
-  requires requires(const Range& r) {
-    std::size(r);
-    T(*std::begin(r));
-  }
+    requires requires(const Range& r) {
+      std::size(r);
+      T(*std::begin(r));
+    }
   explicit BasicArray(const Range& from, LockPolicy lock = {})
       : BasicArray(memory::Content::any, std::size(from), std::move(lock)) {
     std::copy(std::begin(from), std::end(from), data());
   }
-  explicit BasicArray(const char* text, LockPolicy lock = {}) requires std::same_as<T, char>
+  explicit BasicArray(const char* text, LockPolicy lock = {})
+    requires std::same_as<T, char>
       : BasicArray(std::string_view(text), std::move(lock)) {}
   BasicArray(std::initializer_list<T> from, LockPolicy lock = {})
       : BasicArray(std::span<const T>(from.begin(), from.size()), std::move(lock)) {}
@@ -64,15 +65,25 @@ class BasicArray {
     return std::vector<T>(begin(), end());
   }
   // Of char arrays: the text up to the first NUL; all bytes.
-  std::string_view value() const noexcept requires std::same_as<T, char> { return raw().substr(0, raw().find('\0')); }
+  std::string_view value() const noexcept
+    requires std::same_as<T, char>
+  {
+    return raw().substr(0, raw().find('\0'));
+  }
   // The text, ended by a NUL unless it fills the array. Throws ValueError if it is longer.
-  void set_value(std::string_view text) requires std::same_as<T, char> {
+  void set_value(std::string_view text)
+    requires std::same_as<T, char>
+  {
     if (text.size() > size())
       throw ValueError(std::to_string(text.size()) + " characters for an array of " + std::to_string(size()));
     std::copy(text.begin(), text.end(), data());
     if (text.size() < size()) data()[text.size()] = 0;
   }
-  std::string_view raw() const noexcept requires std::same_as<T, char> { return {data(), size()}; }
+  std::string_view raw() const noexcept
+    requires std::same_as<T, char>
+  {
+    return {data(), size()};
+  }
 
   // The lock that belongs to it; throws ValueError where it was made with mp::no_lock. A RawArray has no such functions.
   // clang-format off

@@ -22,8 +22,8 @@ class Barrier {
   explicit Barrier(unsigned parties, Timeout timeout = {});
   // `action()` is run by the last to come, before the others go on; what it throws breaks the barrier.
   template <class F>
-  requires std::is_invocable_v < std::decay_t<F>
-  & > Barrier(unsigned parties, const F& action, Timeout timeout = {}) : Barrier(parties, timeout) {
+    requires std::is_invocable_v<std::decay_t<F>&>
+  Barrier(unsigned parties, const F& action, Timeout timeout = {}) : Barrier(parties, timeout) {
     pickle::Writer out;
     pickle::dump_callable(out, action);
     set_action(pickle::code_ref(&run_action<std::decay_t<F>>), out);

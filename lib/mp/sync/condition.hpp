@@ -25,8 +25,10 @@ class Condition {
   // As the lock's.
   bool recover() { return lock_.recover(); }
   template <class F>
-  requires std::is_invocable_v<F&>
-  bool recover(F&& repair) { return lock_.recover(std::forward<F>(repair)); }
+    requires std::is_invocable_v<F&>
+  bool recover(F&& repair) {
+    return lock_.recover(std::forward<F>(repair));
+  }
 
   // Gives the lock up (all levels of an RLock), blocks until notified, at most `timeout`, takes the lock again; whether
   // it was notified. Throws ValueError where the caller does not hold the lock; OwnerDied, the lock then held so that

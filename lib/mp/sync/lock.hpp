@@ -55,7 +55,7 @@ class LockNames {
   // throws comes out, the lock then free. Who holds it although its owner died (Condition::wait) keeps it.
   bool recover() { return self().recover_with(Repair()); }
   template <class F>
-  requires std::is_invocable_v<F&>
+    requires std::is_invocable_v<F&>
   bool recover(F&& repair) {
     using Callable = std::remove_reference_t<F>;
     return self().recover_with(Repair{[](void* f) { static_cast<void>((*static_cast<Callable*>(f))()); },

@@ -73,7 +73,9 @@ bool try_take(State& s) {
 void check_holders(State& s) {
   if (s.signal) return;
   if (s.patrol.due()) {
-    { std::lock_guard guard(s); }  // a death inside may have left `value` behind: count anew
+    {
+      std::lock_guard guard(s);
+    }  // a death inside may have left `value` behind: count anew
     s.dead.store(s.holders.dead_holder(), std::memory_order_relaxed);
   }
   memory::Tag suspect = s.dead.load(std::memory_order_relaxed);

@@ -83,21 +83,31 @@ class BasicValue {
   T& get_obj() const noexcept { return cell(); }
 
   // Atomic read-modify-write; fetch_ gives the old value, the operators the new one. Overflow wraps around.
-  T fetch_add(T n) requires Number<T> {
+  T fetch_add(T n)
+    requires Number<T>
+  {
     if constexpr (kAtomic && std::integral<T>) return atomic().fetch_add(n, std::memory_order_seq_cst);
     else return update([n](T old) { return static_cast<T>(old + n); });
   }
-  T fetch_sub(T n) requires Number<T> {
+  T fetch_sub(T n)
+    requires Number<T>
+  {
     if constexpr (kAtomic && std::integral<T>) return atomic().fetch_sub(n, std::memory_order_seq_cst);
     else return update([n](T old) { return static_cast<T>(old - n); });
   }
-  T fetch_and(T n) requires std::integral<T> {
+  T fetch_and(T n)
+    requires std::integral<T>
+  {
     return update([n](T old) { return static_cast<T>(old & n); });
   }
-  T fetch_or(T n) requires std::integral<T> {
+  T fetch_or(T n)
+    requires std::integral<T>
+  {
     return update([n](T old) { return static_cast<T>(old | n); });
   }
-  T fetch_xor(T n) requires std::integral<T> {
+  T fetch_xor(T n)
+    requires std::integral<T>
+  {
     return update([n](T old) { return static_cast<T>(old ^ n); });
   }
   T exchange(T to) {
@@ -116,7 +126,8 @@ class BasicValue {
   // clang-format on
   // value = f(value), atomically (under the lock where the machine cannot); the old value. f may be called more than once.
   template <class F>
-  requires std::is_invocable_r_v<T, F&, T> T update(F f) {
+    requires std::is_invocable_r_v<T, F&, T>
+  T update(F f) {
     if constexpr (kAtomic) {
       T old = atomic().load(std::memory_order_relaxed);
       while (!atomic().compare_exchange_weak(old, f(old), std::memory_order_seq_cst, std::memory_order_relaxed)) {}

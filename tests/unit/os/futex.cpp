@@ -80,7 +80,7 @@ TEST_CASE("where the kernel cannot wait for many words, one is waited for, brief
 
 TEST_CASE("a signal handler interrupts a sleep") {
   CHECK(test::in_child([] {
-          struct sigaction act {};
+          struct sigaction act{};
           act.sa_handler = [](int) {};
           ::sigaction(SIGALRM, &act, nullptr);
           itimerval often{{0, 5000}, {0, 5000}};

@@ -99,8 +99,8 @@ TEST_CASE_TEMPLATE("map of several ranges ends with the shortest", E, EXECUTORS)
   std::vector<int> a{1, 2, 3, 4};
   std::vector<double> sum = executor.map([](int x, double y) { return x + y; }, a, std::vector{0.5, 0.25});
   CHECK(sum == std::vector{1.5, 2.25});
-  std::vector<int> product = executor.map(
-      {.buffersize = 2}, [](int x, int y) { return x * y; }, a, std::views::iota(1));
+  std::vector<int> product =
+      executor.map({.buffersize = 2}, [](int x, int y) { return x * y; }, a, std::views::iota(1));
   CHECK(product == std::vector{1, 4, 9, 16});
 }
 
@@ -304,9 +304,7 @@ TEST_CASE_TEMPLATE("more than 1024 workers are refused", E, EXECUTORS) {
 TEST_CASE_TEMPLATE("each worker runs the initializer before its first task", E, EXECUTORS) {
   static thread_local int ready = 0;
   E executor({.max_workers = 2, .initializer = [] { ready = 42; }});
-  for (int n : executor.map(
-           {.chunksize = 1}, [](int) { return ready; }, std::views::iota(0, 20)))
-    CHECK(n == 42);
+  for (int n : executor.map({.chunksize = 1}, [](int) { return ready; }, std::views::iota(0, 20))) CHECK(n == 42);
 }
 
 TEST_CASE_TEMPLATE("a failing initializer ends everything in BrokenExecutor", E, EXECUTORS) {

@@ -66,9 +66,8 @@ TEST_CASE("what only moves goes to a thread and back") {
   int sum = 0;
   for (auto& p : executor.map([](std::unique_ptr<int> q) { return q; }, std::move(in))) sum += *p;
   CHECK(sum == 45);
-  CHECK_THROWS_AS(executor.submit(
-                      {.retries = 1}, [](std::unique_ptr<int>) {}, std::make_unique<int>(1)),
-                  mp::ValueError);
+  CHECK_THROWS_AS(
+      executor.submit({.retries = 1}, [](std::unique_ptr<int>) {}, std::make_unique<int>(1)), mp::ValueError);
 }
 
 TEST_CASE("std::ref passes the caller's own object") {
@@ -89,8 +88,7 @@ TEST_CASE("what a call holds is let go before its result is there") {
 
 TEST_CASE("a mutable callable has a state of its own in each chunk") {
   mp::ThreadPoolExecutor executor(4);
-  std::vector<int> got = executor.map(
-      {.chunksize = 5}, [n = 0](int) mutable { return ++n; }, std::views::iota(0, 20));
+  std::vector<int> got = executor.map({.chunksize = 5}, [n = 0](int) mutable { return ++n; }, std::views::iota(0, 20));
   for (int i = 0; i < 20; ++i) CHECK(got[i] == i % 5 + 1);
 }
 
@@ -109,8 +107,7 @@ TEST_CASE("every waiter of a map hears of its item") {
   mp::ThreadPoolExecutor executor(4);
   auto engine = mp::pool::ThreadEngine::start({.workers = 2});
   for (int round = 0; round < 50; ++round) {
-    auto map = mp::pool::map_items<false>(
-        *engine, {}, [](int n) { return n; }, std::views::iota(0, 100));
+    auto map = mp::pool::map_items<false>(*engine, {}, [](int n) { return n; }, std::views::iota(0, 100));
     std::vector<mp::Future<int>> sums;
     for (int start = 0; start < 4; ++start) {
       sums.push_back(executor.submit([map, start] {

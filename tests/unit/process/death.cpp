@@ -123,8 +123,7 @@ TEST_CASE_TEMPLATE("a process that ends by itself terminates its daemons and joi
 }
 
 TEST_CASE_TEMPLATE("exit codes are right where the program ignores SIGCHLD", M, Fork, Spawn, Forkserver) {
-  struct sigaction ignore {
-  }, before;
+  struct sigaction ignore{}, before;
   ignore.sa_handler = SIG_IGN;
   ::sigaction(SIGCHLD, &ignore, &before);
   for (int code : {0, 5, 255}) {
@@ -241,8 +240,7 @@ TEST_CASE("a crash is described by the process itself") {
       CHECK(record.crash.frame_count == mp::process::Crash::kMaxFrames);
     }
     {
-      auto& record = crash_of(
-          method, +[] { std::abort(); });
+      auto& record = crash_of(method, +[] { std::abort(); });
       CHECK(mp::process::status_of(record).code() == -SIGABRT);
       CHECK(record.crash.signal == SIGABRT);
     }

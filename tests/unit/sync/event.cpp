@@ -93,7 +93,7 @@ TEST_CASE("set may be called in a signal handler, also while the same thread wai
   mp::Event event;
   signalled = &event;
   CHECK(test::in_child([&] {
-          struct sigaction act {};
+          struct sigaction act{};
           act.sa_handler = [](int) { signalled->set(); };
           ::sigaction(SIGALRM, &act, nullptr);
           for (int i = 0; i < 50; ++i) {
@@ -110,7 +110,7 @@ TEST_CASE("a signal handler may set while the program itself sets and clears") {
   mp::Event event;
   signalled = &event;
   CHECK(test::in_child([&] {
-          struct sigaction act {};
+          struct sigaction act{};
           act.sa_handler = [](int) { signalled->set(); };
           ::sigaction(SIGALRM, &act, nullptr);
           itimerval often{{0, 100}, {0, 100}};

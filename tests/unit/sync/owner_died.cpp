@@ -165,7 +165,7 @@ TEST_CASE("a dead owner is noticed however often signals interrupt the waiting")
   mp::Lock lock;
   die_with(lock);
   CHECK(test::in_child([&] {
-          struct sigaction act {};
+          struct sigaction act{};
           act.sa_handler = [](int) {};
           ::sigaction(SIGALRM, &act, nullptr);
           itimerval often{{0, 2000}, {0, 2000}};
