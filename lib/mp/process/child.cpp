@@ -163,6 +163,7 @@ void settle(Record& record, Role role) {
     set_start_method(record.default_method == kNoMethod ? std::nullopt : std::optional(method), true);
   }
   register_end();
+  if (record.server == memory::kNobody) wait_until_held(record);
 }
 
 void live(Record& record, Role role, const std::function<int()>& body) noexcept {

@@ -19,6 +19,10 @@ Launched take_hold(const memory::Ref& ref, pid_t pid) {
   Record& record = ref.as<Record>();
   record.pid.store(pid, std::memory_order_relaxed);
   move_on(record, Phase::requested, make_status(Phase::running));
+  struct Release {
+    Record& record;
+    ~Release() { hold(record); }
+  } release{record};
   return {ref, pid, os::PrivateFd(pidfd_of(record))};
 }
 

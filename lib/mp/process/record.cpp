@@ -42,6 +42,19 @@ memory::Ref make_record() {
   return ref;
 }
 
+void hold(Record& record) noexcept {
+  auto yes = static_cast<std::uint32_t>(Held::yes), sleeps = static_cast<std::uint32_t>(Held::not_yet_child_sleeps);
+  if (record.held.exchange(yes, std::memory_order_acq_rel) == sleeps) os::futex_wake(record.held, os::kAll);
+}
+
+void wait_until_held(Record& record) noexcept {
+  const auto sleeps = static_cast<std::uint32_t>(Held::not_yet_child_sleeps);
+  auto now = static_cast<std::uint32_t>(Held::not_yet);
+  if (!record.held.compare_exchange_strong(now, sleeps, std::memory_order_acq_rel)) return;
+  while (record.held.load(std::memory_order_acquire) == sleeps)
+    if (os::futex_wait(record.held, sleeps, os::kSlice) == os::Woken::timed_out && !memory::alive(record.parent)) return;
+}
+
 bool move_on(Record& record, Phase from, Status to) noexcept {
   std::uint32_t now = record.status.load(std::memory_order_acquire);
   do {

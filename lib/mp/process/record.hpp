@@ -47,6 +47,10 @@ constexpr Status make_status(Phase phase, int code = 0) noexcept {
   return {static_cast<std::uint32_t>(phase) | static_cast<std::uint32_t>(static_cast<std::uint16_t>(code)) << 16};
 }
 
+// What a process that its parent itself started waits for before it runs anything that could end it: where SIGCHLD is ignored,
+// the kernel keeps the exit code only for those who have a pidfd already.
+enum class Held : std::uint32_t { not_yet, not_yet_child_sleeps, yes };
+
 inline constexpr std::uint8_t kNoMethod = 0xff;  // in a record: no start method was chosen
 
 // Where a return address lies: `module` indexes Crash::modules, `offset` counts from the start of the module's file as
@@ -75,6 +79,7 @@ struct Record {
   std::atomic<std::uint32_t> own_end;     // 0, or 0x100 | exit code: about to _exit with it
   std::atomic<std::int32_t> pid;          // 0 until it runs
   std::atomic<std::int32_t> told;         // the last deadly signal that the family sent to it
+  std::atomic<std::uint32_t> held;        // a Held: whether its parent has a pidfd of it, and so will learn its end
   std::atomic<std::uint64_t> peak_bytes;  // most memory resident at any time; 0 until it ended
   std::atomic<Offset> inbox;              // a server's: records to start, newest first, linked by `next`
   std::atomic<Offset> payload;            // an object, counted; taken over by the process when it runs
@@ -104,6 +109,10 @@ memory::Ref make_record();
 Record* own_record() noexcept;
 
 inline Status status_of(const Record& record) noexcept { return {record.status.load(std::memory_order_acquire)}; }
+
+// The parent's and the child's side of Record::held; the child waits only as long as its parent lives.
+void hold(Record& record) noexcept;
+void wait_until_held(Record& record) noexcept;
 
 // Moves `record` from one phase to the next, if it is in that, then wakes who waits for it and rings its bell.
 bool move_on(Record& record, Phase from, Status to) noexcept;
