@@ -21,7 +21,7 @@ Launched take_hold(const memory::Ref& ref, pid_t pid) {
   move_on(record, Phase::requested, make_status(Phase::running));
   struct Release {
     Record& record;
-    ~Release() { hold(record); }
+    ~Release() { tell_held(record); }
   } release{record};
   return {ref, pid, os::PrivateFd(pidfd_of(record))};
 }

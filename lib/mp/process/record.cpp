@@ -42,7 +42,7 @@ memory::Ref make_record() {
   return ref;
 }
 
-void hold(Record& record) noexcept {
+void tell_held(Record& record) noexcept {
   auto yes = static_cast<std::uint32_t>(Held::yes), sleeps = static_cast<std::uint32_t>(Held::not_yet_child_sleeps);
   if (record.held.exchange(yes, std::memory_order_acq_rel) == sleeps) os::futex_wake(record.held, os::kAll);
 }

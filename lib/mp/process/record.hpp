@@ -111,7 +111,7 @@ Record* own_record() noexcept;
 inline Status status_of(const Record& record) noexcept { return {record.status.load(std::memory_order_acquire)}; }
 
 // The parent's and the child's side of Record::held; the child waits only as long as its parent lives.
-void hold(Record& record) noexcept;
+void tell_held(Record& record) noexcept;
 void wait_until_held(Record& record) noexcept;
 
 // Moves `record` from one phase to the next, if it is in that, then wakes who waits for it and rings its bell.
