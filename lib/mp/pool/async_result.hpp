@@ -18,19 +18,17 @@ template <class R>
 class AsyncResult {
  public:
   using value_type = R;
-  explicit AsyncResult(std::shared_ptr<pool::ValueState<R>> state) noexcept : state_(std::move(state)) {}
+  explicit AsyncResult(pool::Held<pool::FutureState> state) noexcept : state_(std::move(state)) {}
 
   // The value; blocks at most `timeout`, then throws TimeoutError (the call goes on). Throws the call's own error. Of an
   // rvalue, the value is moved out.
   R get(Timeout timeout = {}) const& {
     finish(timeout);
-    if constexpr (!std::is_void_v<R>) return state_->value();
-    else state_->value();
+    return pool::value_of<R, false>(*state_);
   }
   R get(Timeout timeout = {}) && {
     finish(timeout);
-    if constexpr (!std::is_void_v<R>) return std::move(state_->value());
-    else state_->value();
+    return pool::value_of<R, true>(*state_);
   }
 
   // Until it is ready and the callbacks given through this handle have run; false when the time is over first.
@@ -56,8 +54,14 @@ class AsyncResult {
   AsyncResult& callback(F f) {
     return call_back([state = state_.get(), f = std::move(f)]() mutable {
       if (state->error()) return;
-      if constexpr (std::is_void_v<R>) f();
-      else f(std::as_const(state->value()));
+      if constexpr (std::is_void_v<R>) {
+        f();
+      } else if (state->comes_as_message()) {
+        const R value = pool::value_of<R, true>(*state);
+        f(value);
+      } else {
+        f(std::as_const(static_cast<pool::ValueState<R>&>(*state).value()));
+      }
     });
   }
   // Calls f(std::exception_ptr) if it ends with an error.
@@ -74,7 +78,7 @@ class AsyncResult {
   }
   template <class F>
   AsyncResult& call_back(F f) {
-    auto called = std::make_shared<pool::FutureState>();
+    auto called = pool::Held<pool::LocalState>::make();
     calls_.push_back(called);
     state_->add_callback([state = state_, called, f = std::move(f)]() mutable {
       pool::call_back(std::ref(f));
@@ -83,8 +87,8 @@ class AsyncResult {
     return *this;
   }
 
-  std::shared_ptr<pool::ValueState<R>> state_;
-  std::vector<std::shared_ptr<pool::FutureState>> calls_;
+  pool::Held<pool::FutureState> state_;
+  std::vector<pool::Held<pool::LocalState>> calls_;
 };
 
 namespace pool {

@@ -11,23 +11,24 @@
 // zygote: all workers go with it, and a new zygote and new workers come. The owner: the kernel ends them all.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <type_traits>
-#include <unordered_map>
 #include <vector>
 
+#include "mp/memory/family.hpp"
 #include "mp/memory/ref.hpp"
 #include "mp/pickle/callable.hpp"
 #include "mp/pool/call.hpp"
-#include "mp/pool/future.hpp"
 #include "mp/pool/job.hpp"
+#include "mp/pool/slot_task.hpp"
 #include "mp/pool/task_board.hpp"
 #include "mp/process/context.hpp"
-#include "mp/process/server.hpp"
 
 namespace mp {
 namespace pool {
@@ -61,136 +62,81 @@ struct EngineOptions {
   std::string worker_name;       // "-N" is appended
 };
 
-class ProcessEngine;
 class JobControl;
-
-// One posted task, as its state sees it.
-struct Ticket {
-  std::shared_ptr<ProcessEngine> engine;
-  std::uint32_t slot = 0;
-  std::uint32_t generation = 0;
-};
-
-// The part of a task's state that follows its slot on the board; the typed part is TaskState (task.hpp).
-class SlotTask {
- public:
-  explicit SlotTask(Ticket ticket) noexcept : ticket_(std::move(ticket)) {}
-  virtual ~SlotTask();
-  SlotTask(const SlotTask&) = delete;
-  SlotTask& operator=(const SlotTask&) = delete;
-  // Called by the supervisor: the task was reported done.
-  virtual void reported() noexcept = 0;
-
- protected:
-  Slot& slot() const noexcept;
-  Phase look() const noexcept;                          // where the slot stands; done once it serves another task
-  bool sleep(const os::Deadline& deadline) const;       // until done
-  bool ask_for_report(std::shared_ptr<SlotTask> self);  // false: it is done already
-  Ticket ticket_;
-  bool reporting_ = false;  // the supervisor will report, and only then the slot may be used again
-  bool settled_ = false;    // value or error are here, the slot is no longer needed
-};
+class Supervisor;
 
 class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
  public:
-  // Starts the workers. Throws ValueError for no workers at all, OSError and Error where processes cannot be made.
+  // Starts the workers. Throws ValueError for too many workers, OSError and Error where processes cannot be made.
+  // With the last holder the pool is terminated; the object itself lives on as long as there are futures of its tasks.
   static std::shared_ptr<ProcessEngine> start(EngineOptions options);
-  ~ProcessEngine();
 
-  unsigned workers() const noexcept { return static_cast<unsigned>(workers_.size()); }
+  unsigned workers() const noexcept { return board_->worker_count(); }
   std::vector<pid_t> worker_pids();
 
-  // A task whose run() is `run` with what `write` writes as arguments. `make(ticket)` makes its state.
+  // A task whose run() is `run` with what `write` writes as arguments. `chunk`: they begin with a ChunkHead.
   // Throws what write throws, SharedMemoryFull, BrokenProcessPool, Error once shut down.
-  template <class Make, class Write>
-  auto post(pickle::CodeRef run, const TaskOptions& options, bool chunk, Make&& make, Write&& write);
+  template <class Write>
+  Held<SlotTask> post(pickle::CodeRef run, const TaskOptions& options, bool chunk, Write&& write);
 
   // No more tasks; workers leave when all is done. `cancel`: what has not begun is cancelled.
   void close(bool cancel);
   // Cancels what has not begun and kills the workers; what they ran ends in CancelledError.
   void terminate();
-  // Until all tasks are done and all workers gone. Only after close() or terminate().
+  // Until all tasks are done and all workers gone. Only after close() or terminate(). From a callback it returns at once.
   void join();
 
-  // ---- for SlotTask and jobs ----
+  // ---- for tasks and jobs ----
   TaskBoard& board() noexcept { return *board_; }
-  void watch(const Ticket& ticket, std::shared_ptr<SlotTask> task);
-  void unwatch(const Ticket& ticket) noexcept;
-  void abandon(const Ticket& ticket) noexcept;      // nobody will ask for it
-  void give_back(std::uint32_t slot) noexcept;      // parcels freed, slot free
-  std::exception_ptr error_of(std::uint32_t slot);  // of a task that is done without a value
-  bool kill(const Ticket& ticket);                  // ends a running task by its worker's death: CancelledError
-  void nudge() noexcept { board_->signal(); }       // the supervisor shall look
+  std::exception_ptr error_of(SlotTask& task);  // of a task that is done without a value
+  bool kill(SlotTask& task);                    // ends a running task by its worker's death: CancelledError
+  void nudge() noexcept { board_->signal(); }   // the supervisor shall look
   void add_job(memory::Offset job, std::weak_ptr<JobControl> control);
   void remove_job(memory::Offset job) noexcept;
-  void check_owner() const;  // throws Error in any process but the owner
+  bool is_owner() const noexcept { return memory::self() == owner_; }
+  void check_owner() const;  // throws Error in any other process
 
  private:
+  friend class SlotTask;
+  friend class Supervisor;
   enum class Mode { open, closing, terminating, broken };
-  enum class Reason { none, timeout, cancel };
-  struct Worker {
-    memory::Ref record;  // null = none
-    memory::Ref start;   // its WorkerStart
-    bool ended = true;
-    Reason reason = Reason::none;  // why we killed it
-    std::int64_t term_at = 0;      // when it was asked to end (terminate), ns
-  };
 
-  explicit ProcessEngine(EngineOptions options);
-  std::uint32_t take_slot();
-  void line_up(std::uint32_t slot, const TaskOptions& options);
-  void launch(std::uint32_t index);
+  explicit ProcessEngine(const EngineOptions& options);
+  ~ProcessEngine();
+  void retire() noexcept;          // the last holder is gone
+  void wait_for_tasks() noexcept;  // deletes itself with the last future
 
-  // supervisor.cpp
-  void start_server();
-  void start_supervisor();
-  void supervise() noexcept;
-  void report() noexcept;
-  bool check_workers() noexcept;  // true while any lives
-  void bury(std::uint32_t index) noexcept;
-  void report_one(std::uint32_t slot) noexcept;
-  void settle_victim(std::uint32_t index, std::uint32_t slot) noexcept;
-  void lose(std::uint32_t slot, std::exception_ptr error, Phase phase) noexcept;
-  void check_limits() noexcept;
-  void replace_workers() noexcept;
-  void break_pool(const std::string& why) noexcept;
-  void cancel_waiting() noexcept;
-  void lose_waiting(Mode mode) noexcept;
-  void kill_workers() noexcept;
-  void wait_for_news(std::uint32_t seen) noexcept;
-  std::exception_ptr why_lost(std::uint32_t index, std::uint32_t slot);
-  bool stop_and_kill(std::uint32_t index, Reason reason, std::uint32_t slot, std::uint32_t generation,
-                     std::uint64_t since) noexcept;
+  SlotTask& task(std::uint32_t slot) noexcept {
+    return tasks_.data()[slot / TaskBoard::kSlotsInSegment][slot % TaskBoard::kSlotsInSegment];
+  }
+  Held<SlotTask> take();
+  void grow();
+  void give_back(SlotTask& task) noexcept;
+  void put_free(std::uint32_t first, SlotTask& last) noexcept;
+  void line_up(SlotTask& task, const TaskOptions& options);
+  void lose(SlotTask& task, std::exception_ptr error, Phase phase) noexcept;
+  void lose_waiting(const std::exception_ptr& why, Phase phase) noexcept;
+  void post_again(SlotTask& task, std::uint32_t dead_worker);
+  void refuse_unless_open() const;
 
   const memory::Tag owner_;
-  EngineOptions options_;
   memory::Ref board_ref_;
   TaskBoard* board_;
-  memory::Offset initializer_block_ = 0;
-  Parcel initializer_;
-  std::unique_ptr<process::Server> server_;
 
-  std::mutex mutex_;  // guards what follows; never held while user code runs or a worker is launched
+  // Free tasks: a stack of indices, linked by SlotTask::next_free_. Bits 0-31 index + 1 of the first, 32-63 count the changes
+  // (a stale reader's exchange fails); kGone once only futures are left.
+  static constexpr std::uint64_t kGone = ~std::uint64_t{0};
+  alignas(64) std::atomic<std::uint64_t> free_{0};
+  std::atomic<std::int64_t> left_{0};               // tasks that futures hold, once free_ is kGone
+  std::vector<std::unique_ptr<SlotTask[]>> tasks_;  // by slot; room for all is reserved, so that it never moves
+
+  alignas(64) std::mutex mutex_;  // guards what follows; never held while user code runs or a worker is launched
   Mode mode_ = Mode::open;
   std::exception_ptr broken_;
-  std::uint32_t slots_ = 0;
-  std::uint64_t posted_ = 0;  // tasks, ever: numbers them
-  std::vector<std::uint32_t> free_;
-  std::unordered_map<std::uint32_t, std::shared_ptr<SlotTask>> watched_;
-  std::unordered_map<std::uint32_t, std::exception_ptr> lost_;
-  std::unordered_map<std::uint32_t, std::string> names_;
-  std::unordered_map<memory::Offset, std::weak_ptr<JobControl>> jobs_;
-  std::size_t timed_ = 0;  // tasks and jobs with a limit, as long as their slots are in use
+  std::uint64_t posted_ = 0;             // tasks, ever: numbers them
+  std::atomic<std::uint32_t> timed_{0};  // tasks with a limit, as long as their slots are in use
 
-  // The supervisor's own, but for worker_pids() and kill() under workers_mutex_.
-  std::mutex workers_mutex_;
-  std::vector<Worker> workers_;
-  unsigned failed_starts_ = 0;      // in a row
-  std::int64_t failing_since_ = 0;  // the first of them, monotonic ns
-  std::uint64_t launched_ = 0;      // workers, ever: numbers their names
-
-  std::mutex join_mutex_;
-  std::thread supervisor_;
+  std::unique_ptr<Supervisor> supervisor_;
 };
 
 }  // namespace pool
@@ -200,28 +146,17 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
 
 namespace mp::pool {
 
-template <class Make, class Write>
-auto ProcessEngine::post(pickle::CodeRef run, const TaskOptions& options, bool chunk, Make&& make, Write&& write) {
-  std::uint32_t index = take_slot();
-  Slot& s = board_->slot(index);
-  Ticket ticket{shared_from_this(), index, word::generation(s.state.load(std::memory_order_relaxed))};
-  try {
-    pickle::Writer out(std::span<std::byte>(s.place));
-    write(out);
-    s.arguments = seal(out, s.place);
-    s.run = run;
-    s.chunk = chunk;
-    line_up(index, options);
-  } catch (...) {
-    give_back(index);
-    throw;
-  }
-  try {
-    return make(ticket);
-  } catch (...) {
-    abandon(ticket);
-    throw;
-  }
+template <class Write>
+Held<SlotTask> ProcessEngine::post(pickle::CodeRef run, const TaskOptions& options, bool chunk, Write&& write) {
+  Held<SlotTask> task = take();
+  Slot& s = task->slot();
+  pickle::Writer out(std::span<std::byte>(s.place));
+  write(out);
+  s.arguments = seal(out, s.place);
+  s.run = run;
+  s.chunk = chunk;
+  line_up(*task, options);
+  return task;
 }
 
 }  // namespace mp::pool

@@ -9,6 +9,7 @@
 #include <coroutine>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -27,21 +28,19 @@ class Future {
   using value_type = R;
 
   // A future that no executor knows: pending until set_result or set_exception (for tests and own executors).
-  Future() : state_(std::make_shared<pool::ValueState<R>>()) {}
-  explicit Future(std::shared_ptr<pool::ValueState<R>> state) noexcept : state_(std::move(state)) {}
+  Future() : state_(pool::Held<pool::ValueState<R>>::make()) {}
+  explicit Future(pool::Held<pool::FutureState> state) noexcept : state_(std::move(state)) {}
 
   // The task's value; blocks until it is done, at most `timeout`. Throws TimeoutError (the task goes on), CancelledError,
   // or what the task ended with: its own exception, WorkerCrashed, RemoteError, BrokenProcessPool. May be asked again;
   // asked of an rvalue, the value is moved out.
   R result(Timeout timeout = {}) const& {
     finish(timeout);
-    if constexpr (!std::is_void_v<R>) return state_->value();
-    else state_->value();
+    return pool::value_of<R, false>(*state_);
   }
   R result(Timeout timeout = {}) && {
     finish(timeout);
-    if constexpr (!std::is_void_v<R>) return std::move(state_->value());
-    else state_->value();
+    return pool::value_of<R, true>(*state_);
   }
 
   // The error the task ended with, null for a value; blocks and throws TimeoutError and CancelledError as result() does.
@@ -71,19 +70,19 @@ class Future {
   template <class V = R>
     requires(!std::is_void_v<R>)
   void set_result(V&& value) {
-    state_->set_value(std::forward<V>(value));
+    value_state().set_value(std::forward<V>(value));
   }
   void set_result()
     requires(std::is_void_v<R>)
   {
-    state_->set_value({});
+    value_state().set_value({});
   }
   void set_exception(std::exception_ptr e) { state_->set_error(std::move(e)); }
 
   // co_await future: resumes in the thread that completes the task.
   auto operator co_await() const {
     struct Awaiter {
-      std::shared_ptr<pool::ValueState<R>> state;
+      pool::Held<pool::FutureState> state;
       bool await_ready() const noexcept { return state->done(); }
       void await_suspend(std::coroutine_handle<> h) {
         state->add_callback([h] { h.resume(); });
@@ -95,14 +94,19 @@ class Future {
 
   friend bool operator==(const Future&, const Future&) noexcept = default;
   pool::FutureState& state() const noexcept { return *state_; }
-  const std::shared_ptr<pool::ValueState<R>>& shared_state() const noexcept { return state_; }
+  const pool::Held<pool::FutureState>& shared_state() const noexcept { return state_; }
 
  private:
   void finish(Timeout timeout) const {
     if (!state_->wait(os::Deadline(timeout))) throw TimeoutError("the task is not done yet");
   }
 
-  std::shared_ptr<pool::ValueState<R>> state_;
+  pool::ValueState<R>& value_state() const {
+    if (state_->comes_as_message()) throw InvalidStateError("the outcome of a pool's task is its worker's to set");
+    return static_cast<pool::ValueState<R>&>(*state_);
+  }
+
+  pool::Held<pool::FutureState> state_;
 };
 
 // When wait() returns.

@@ -14,12 +14,18 @@ void call_back(const std::function<void()>& f) noexcept {
   }
 }
 
-FutureStatus FutureState::status() noexcept {
+void FutureState::not_by_hand() { throw InvalidStateError("the outcome of a pool's task is its worker's to set"); }
+
+std::span<const std::byte> FutureState::message() { return {}; }
+bool FutureState::set_running() { not_by_hand(); }
+void FutureState::set_error(std::exception_ptr) { not_by_hand(); }
+
+FutureStatus LocalState::status() noexcept {
   std::lock_guard guard(mutex_);
   return status_;
 }
 
-bool FutureState::wait(const os::Deadline& deadline) {
+bool LocalState::wait(const os::Deadline& deadline) {
   std::unique_lock guard(mutex_);
   while (status_ < FutureStatus::cancelled) {
     auto left = deadline.next(std::chrono::hours(1));
@@ -29,7 +35,7 @@ bool FutureState::wait(const os::Deadline& deadline) {
   return true;
 }
 
-bool FutureState::cancel() {
+bool LocalState::cancel() {
   {
     std::lock_guard guard(mutex_);
     if (status_ == FutureStatus::cancelled) return true;
@@ -40,7 +46,7 @@ bool FutureState::cancel() {
   return true;
 }
 
-void FutureState::add_callback(std::function<void()> f) {
+void LocalState::add_callback(std::function<void()> f) {
   {
     std::lock_guard guard(mutex_);
     if (status_ < FutureStatus::cancelled) {
@@ -51,14 +57,14 @@ void FutureState::add_callback(std::function<void()> f) {
   call_back(f);
 }
 
-std::exception_ptr FutureState::error() {
+std::exception_ptr LocalState::error() {
   settle();
   std::lock_guard guard(mutex_);
   if (status_ == FutureStatus::cancelled && !error_) error_ = std::make_exception_ptr(CancelledError());
   return error_;
 }
 
-bool FutureState::set_running() {
+bool LocalState::set_running() {
   std::lock_guard guard(mutex_);
   if (status_ == FutureStatus::cancelled) return false;
   if (status_ != FutureStatus::pending) throw InvalidStateError("the future is already running or done");
@@ -66,16 +72,12 @@ bool FutureState::set_running() {
   return true;
 }
 
-void FutureState::set_error(std::exception_ptr e) {
+void LocalState::set_error(std::exception_ptr e) {
   complete([&] { error_ = std::move(e); });
 }
 
-void FutureState::announce() {
+void LocalState::announce() {
   changed_.notify_all();
-  run_callbacks();
-}
-
-void FutureState::run_callbacks() {
   std::vector<std::function<void()>> todo;
   {
     std::lock_guard guard(mutex_);

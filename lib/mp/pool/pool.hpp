@@ -150,7 +150,7 @@ class BasicPool {
   }
   template <class R>
   static AsyncResult<Results<R>> async(std::shared_ptr<pool::MapSource<R>> source) {
-    return AsyncResult<Results<R>>(std::make_shared<pool::MapState<R>>(std::move(source)));
+    return AsyncResult<Results<R>>(pool::Held<pool::MapState<R>>::make(std::move(source)));
   }
   template <class F, class Input>
   auto lazily(const MapOptions& options, F&& f, Input&& input, bool unordered) {

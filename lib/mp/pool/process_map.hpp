@@ -68,14 +68,13 @@ void run_chunk(pickle::Reader& in, pickle::Writer&) {
 template <class R>
 class ProcessMap final : public MapSource<R> {
  public:
-  ProcessMap(std::shared_ptr<JobControl> control, std::vector<std::shared_ptr<TaskState<void>>> chunks,
-             std::vector<std::uint64_t> ends)
+  ProcessMap(std::shared_ptr<JobControl> control, std::vector<Held<SlotTask>> chunks, std::vector<std::uint64_t> ends)
       : control_(std::move(control)),
         chunks_(std::move(chunks)),
         ends_(std::move(ends)) {}
   ~ProcessMap() override {
     cancel();
-    control_->engine().remove_job(control_->ref().offset());
+    if (control_->engine().is_owner()) control_->engine().remove_job(control_->ref().offset());
   }
 
   std::size_t size() const noexcept override { return control_->job().items; }
@@ -83,8 +82,8 @@ class ProcessMap final : public MapSource<R> {
   bool wait(std::size_t item, const os::Deadline& deadline) override {
     static thread_local os::Spinner spin;
     if (spin([&] { return known(item); })) return true;
-    TaskState<void>& chunk = *chunks_[chunk_of(item)];
-    while (!known(item) && !chunk.done()) {
+    SlotTask& chunk = *chunks_[chunk_of(item)];
+    while (!known(item) && chunk.look() < Phase::done) {
       auto limit = deadline.next(os::kSlice);
       if (limit == limit.zero()) return false;
       control_->sleep(item, limit);
@@ -115,6 +114,7 @@ class ProcessMap final : public MapSource<R> {
   }
 
   void cancel() noexcept override {
+    if (!control_->engine().is_owner()) return;  // a copy in a fork child
     control_->job().cancelled.store(1, std::memory_order_release);
     for (auto& chunk : chunks_) chunk->cancel();
   }
@@ -145,7 +145,7 @@ class ProcessMap final : public MapSource<R> {
   }
 
   std::shared_ptr<JobControl> control_;
-  std::vector<std::shared_ptr<TaskState<void>>> chunks_;
+  std::vector<Held<SlotTask>> chunks_;
   std::vector<std::uint64_t> ends_;  // one past the last item of each chunk
 };
 
@@ -190,7 +190,7 @@ auto map_items(ProcessEngine& engine, const MapOptions& options, const F& f, Ran
   }
   engine.add_job(control->ref().offset(), control);
 
-  std::vector<std::shared_ptr<TaskState<void>>> chunks;
+  std::vector<Held<SlotTask>> chunks;
   std::vector<std::uint64_t> ends;
   // A chunk that dies before its first item is put in line again this often.
   const TaskOptions chunk_options{.timeout = options.timeout, .retries = 2};
@@ -200,14 +200,12 @@ auto map_items(ProcessEngine& engine, const MapOptions& options, const F& f, Ran
       std::uint64_t size = options.chunksize ? options.chunksize : guided_chunk(count - begin, engine.workers());
       std::uint64_t end = std::min(count, begin + size);
       const ChunkHead head{control->ref().offset(), begin, end};
-      chunks.push_back(engine.post(
-          code, chunk_options, true, [](const Ticket& t) { return std::make_shared<TaskState<void>>(t); },
-          [&](pickle::Writer& out) {
-            out.write(&head, sizeof head);
-            out.carry(head.job);
-            if constexpr (!array)
-              for (std::uint64_t i = begin; i < end; ++i, ++it) pickle::dump(out, static_cast<const T&>(*it));
-          }));
+      chunks.push_back(engine.post(code, chunk_options, true, [&](pickle::Writer& out) {
+        out.write(&head, sizeof head);
+        out.carry(head.job);
+        if constexpr (!array)
+          for (std::uint64_t i = begin; i < end; ++i, ++it) pickle::dump(out, static_cast<const T&>(*it));
+      }));
       ends.push_back(begin = end);
     }
   } catch (...) {

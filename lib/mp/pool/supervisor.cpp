@@ -1,5 +1,5 @@
-// The supervisor: the one thread of a pool's owner that settles what workers cannot. It alone decides about a dead
-// worker's task, so that every task has exactly one outcome.
+#include "mp/pool/supervisor.hpp"
+
 #include <pthread.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -12,7 +12,6 @@
 #include "mp/os/clock.hpp"
 #include "mp/os/life.hpp"
 #include "mp/os/threads.hpp"
-#include "mp/pool/engine.hpp"
 #include "mp/pool/failure.hpp"
 #include "mp/pool/job_control.hpp"
 #include "mp/pool/worker.hpp"
@@ -57,36 +56,96 @@ bool ended_from_outside(const process::Record& record) noexcept {
          (status.phase() == process::Phase::ended && (code == -SIGKILL || code == -SIGTERM));
 }
 
+thread_local const Supervisor* supervisor_here = nullptr;
+
 void send(int pidfd, int signal) noexcept { ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }
 
 }  // namespace
 
-void ProcessEngine::start_server() {
+Supervisor::Supervisor(ProcessEngine& engine, EngineOptions options)
+    : engine_(engine),
+      board_(engine.board()),
+      options_(std::move(options)),
+      workers_(options_.workers) {
+  if (options_.initializer.run.module != 0) {
+    pickle::Writer out;
+    options_.initializer.dump(out);
+    initializer_ = seal(out, nullptr);
+  }
+  try {
+    start_server();
+    for (std::uint32_t i = 0; i < workers_.size(); ++i) launch(i);
+    start_thread();
+  } catch (...) {
+    discard(initializer_);
+    throw;
+  }
+}
+
+Supervisor::~Supervisor() { discard(initializer_); }
+
+void Supervisor::forget() noexcept {
+  new (&thread_) std::thread;
+  static_cast<void>(server_.release());
+}
+
+bool Supervisor::is_this_thread() const noexcept { return supervisor_here == this; }
+
+void Supervisor::join() {
+  std::lock_guard guard(join_mutex_);
+  if (thread_.joinable()) thread_.join();
+}
+
+void Supervisor::start_server() {
   const std::string name = options_.worker_name + "-server";
   server_ = std::make_unique<process::Server>(
       options_.context.method() == StartMethod::fork ? process::Server::zygote(name) : process::Server::clean(name));
 }
 
-void ProcessEngine::start_supervisor() {
+void Supervisor::start_thread() {
   // Signals are for the program's own threads.
   sigset_t all, before;
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  supervisor_ = std::thread([this] {
+  thread_ = std::thread([this] {
     os::LibraryThread ours;
     ::pthread_setname_np(::pthread_self(), "mp-supervisor");
+    supervisor_here = this;
     supervise();
+    if (retire_after_) {
+      thread_.detach();
+      engine_.wait_for_tasks();
+    }
   });
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-void ProcessEngine::launch(std::uint32_t index) {
+std::vector<pid_t> Supervisor::worker_pids() {
+  std::vector<pid_t> pids;
+  std::lock_guard guard(workers_mutex_);
+  for (auto& w : workers_)
+    if (!w.ended)
+      if (pid_t pid = record_of(w.record).pid.load(std::memory_order_acquire)) pids.push_back(pid);
+  return pids;
+}
+
+void Supervisor::add_job(memory::Offset job, std::weak_ptr<JobControl> control) {
+  std::lock_guard guard(jobs_mutex_);
+  jobs_[job] = std::move(control);
+}
+
+void Supervisor::remove_job(memory::Offset job) noexcept {
+  std::lock_guard guard(jobs_mutex_);
+  jobs_.erase(job);
+}
+
+void Supervisor::launch(std::uint32_t index) {
   Worker fresh;
   fresh.start =
       memory::create<WorkerStart>(memory::Kind::engine, 0, 0,
-                                  WorkerStart{board_ref_.offset(), index, options_.most_tasks, options_.initializer.run,
-                                              initializer_.block, initializer_.size});
-  WorkerEntry& entry = board_->worker(index);
+                                  WorkerStart{engine_.board_ref_.offset(), index, options_.most_tasks,
+                                              options_.initializer.run, initializer_.block, initializer_.size});
+  WorkerEntry& entry = board_.worker(index);
   discard(entry.failure);
   entry.intent.store(0, std::memory_order_relaxed);
   entry.item.store(0, std::memory_order_relaxed);
@@ -94,8 +153,8 @@ void ProcessEngine::launch(std::uint32_t index) {
   entry.phase.store(static_cast<std::uint32_t>(WorkerPhase::starting), std::memory_order_release);
   fresh.record = server_->launch(&work, fresh.start,
                                  {.name = options_.worker_name + "-" + std::to_string(++launched_),
-                                  .bell = memory::offset_of(&board_->signal_word()),
-                                  .bell_object = board_ref_});
+                                  .bell = memory::offset_of(&board_.signal_word()),
+                                  .bell_object = engine_.board_ref_});
   fresh.ended = false;
   std::lock_guard guard(workers_mutex_);
   workers_[index] = std::move(fresh);
@@ -103,26 +162,26 @@ void ProcessEngine::launch(std::uint32_t index) {
 
 // ---- the loop -------------------------------------------------------------------------------------------------------
 
-void ProcessEngine::supervise() noexcept {
+void Supervisor::supervise() noexcept {
   for (;;) {
-    std::uint32_t seen = board_->signalled();
+    std::uint32_t seen = board_.signalled();
     report();
     bool living = check_workers();
     check_limits();
     Mode mode;
     {
-      std::lock_guard guard(mutex_);
-      mode = mode_;
+      std::lock_guard guard(engine_.mutex_);
+      mode = engine_.mode_;
     }
     if (mode == Mode::terminating || mode == Mode::broken) {
       lose_waiting(mode);
       if (!living) break;
       kill_workers();
-    } else if (mode == Mode::closing && !living && !board_->pending()) {
+    } else if (mode == Mode::closing && !living && !board_.pending()) {
       break;
     } else {
       replace_workers();
-      if (board_->pending()) board_->ring(true);  // a bell may have been lost with a worker that it had woken
+      if (board_.pending()) board_.ring(true);  // a bell may have been lost with a worker that it had woken
     }
     wait_for_news(seen);
   }
@@ -133,88 +192,58 @@ void ProcessEngine::supervise() noexcept {
     if (w.record) memory::retire(record_of(w.record).tag);
 }
 
-void ProcessEngine::wait_for_news(std::uint32_t seen) noexcept {
+void Supervisor::wait_for_news(std::uint32_t seen) noexcept {
   bool starting = false;
   for (std::uint32_t i = 0; i < workers_.size(); ++i)
-    starting |= !workers_[i].ended && board_->worker(i).phase.load(std::memory_order_relaxed) ==
+    starting |= !workers_[i].ended && board_.worker(i).phase.load(std::memory_order_relaxed) ==
                                           static_cast<std::uint32_t>(WorkerPhase::starting);
   std::chrono::nanoseconds limit = kIdle;
   {
-    std::lock_guard guard(mutex_);
-    if (starting || board_->pending() || mode_ != Mode::open || !watched_.empty()) limit = os::kSlice;
-    if (timed_ > 0) limit = kClockLook;
+    std::lock_guard guard(engine_.mutex_);
+    if (starting || board_.pending() || engine_.mode_ != Mode::open) limit = os::kSlice;
+    if (engine_.timed_.load(std::memory_order_relaxed) > 0) limit = kClockLook;
   }
-  board_->wait_signal(seen, limit);
+  board_.wait_signal(seen, limit);
 }
 
 // ---- tasks that are done --------------------------------------------------------------------------------------------
 
-void ProcessEngine::report() noexcept {
-  std::uint32_t next = board_->take_reported(), first = 0;
+void Supervisor::report() noexcept {
+  std::uint32_t next = board_.take_reported(), first = 0;
   while (next) {  // the list is newest first
-    Slot& s = board_->slot(next - 1);
+    Slot& s = board_.slot(next - 1);
     std::uint32_t after = s.next.load(std::memory_order_relaxed);
     s.next.store(first, std::memory_order_relaxed);
     first = std::exchange(next, after);
   }
   while (first) {
     std::uint32_t slot = first - 1;
-    first = board_->slot(slot).next.load(std::memory_order_relaxed);
-    report_one(slot);
+    Slot& s = board_.slot(slot);
+    first = s.next.load(std::memory_order_relaxed);
+    report_one(slot, word::generation(s.state.load(std::memory_order_acquire)));
   }
 }
 
-void ProcessEngine::report_one(std::uint32_t slot) noexcept {
-  std::shared_ptr<SlotTask> task;
-  {
-    std::lock_guard guard(mutex_);
-    if (auto found = watched_.find(slot); found != watched_.end()) {
-      task = std::move(found->second);
-      watched_.erase(found);
-    }
-  }
-  if (task) task->reported();
-  else give_back(slot);  // abandoned: nobody holds its future
+void Supervisor::report_one(std::uint32_t slot, std::uint32_t generation) noexcept {
+  SlotTask& task = engine_.task(slot);
+  if (task.claim_abandoned(generation)) engine_.give_back(task);
+  else task.run_callbacks();
 }
 
 // Takes every posted task out of line and ends it, when the pool is at its end.
-void ProcessEngine::lose_waiting(Mode mode) noexcept {
-  std::uint32_t slots;
+void Supervisor::lose_waiting(Mode mode) noexcept {
+  std::exception_ptr why;
   {
-    std::lock_guard guard(mutex_);
-    slots = slots_;
+    std::lock_guard guard(engine_.mutex_);
+    why = mode == Mode::broken ? engine_.broken_ : std::make_exception_ptr(CancelledError("the pool was terminated"));
   }
-  for (std::uint32_t i = 0; i < slots; ++i) {
-    if (!board_->take_back(i)) continue;
-    if (mode == Mode::broken) lose(i, broken_, Phase::done);
-    else lose(i, std::make_exception_ptr(CancelledError("the pool was terminated")), Phase::cancelled);
-  }
+  engine_.lose_waiting(why, mode == Mode::broken ? Phase::done : Phase::cancelled);
   report();
-}
-
-void ProcessEngine::cancel_waiting() noexcept {
-  std::uint32_t slots;
-  {
-    std::lock_guard guard(mutex_);
-    slots = slots_;
-  }
-  for (std::uint32_t i = 0; i < slots; ++i)
-    if (board_->take_back(i)) lose(i, std::make_exception_ptr(CancelledError()), Phase::cancelled);
-}
-
-void ProcessEngine::lose(std::uint32_t slot, std::exception_ptr error, Phase phase) noexcept {
-  Slot& s = board_->slot(slot);
-  {
-    std::lock_guard guard(mutex_);
-    lost_[slot] = std::move(error);
-  }
-  s.outcome = Outcome::lost;
-  board_->finish(slot, word::generation(s.state.load(std::memory_order_relaxed)), phase);
 }
 
 // ---- workers --------------------------------------------------------------------------------------------------------
 
-bool ProcessEngine::check_workers() noexcept {
+bool Supervisor::check_workers() noexcept {
   bool living = false, served = server_->usable();
   for (std::uint32_t i = 0; i < workers_.size(); ++i) {
     Worker& w = workers_[i];
@@ -232,30 +261,24 @@ bool ProcessEngine::check_workers() noexcept {
     }
     if (over(phase)) bury(i);
     else living = true;
-    if (board_->worker(i).phase.load(std::memory_order_acquire) == static_cast<std::uint32_t>(WorkerPhase::ready))
+    if (board_.worker(i).phase.load(std::memory_order_acquire) == static_cast<std::uint32_t>(WorkerPhase::ready))
       failed_starts_ = 0;
   }
   return living;
 }
 
 // Settles what a dead worker leaves: its task, and what its end says about the pool.
-void ProcessEngine::bury(std::uint32_t index) noexcept {
+void Supervisor::bury(std::uint32_t index) noexcept {
   report();  // its own last reports first: then its slot stands in no list
-  WorkerEntry& entry = board_->worker(index);
+  WorkerEntry& entry = board_.worker(index);
   auto phase = static_cast<WorkerPhase>(entry.phase.load(std::memory_order_acquire));
-  if (std::uint32_t intent = entry.intent.load(std::memory_order_acquire)) {
-    Slot& s = board_->slot(intent - 1);
-    std::uint64_t state = s.state.load(std::memory_order_acquire);
-    if (word::phase(state) == Phase::claimed && word::worker(state) == index) {
-      settle_victim(index, intent - 1);
-    } else if (word::phase(state) == Phase::done) {
+  if (const Intent intent{entry.intent.load(std::memory_order_acquire)}; intent.names_a_task()) {
+    std::uint64_t state = board_.slot(intent.slot()).state.load(std::memory_order_acquire);
+    if (word::generation(state) == intent.generation()) {
+      if (word::phase(state) == Phase::claimed && word::worker(state) == index)
+        settle_victim(index, engine_.task(intent.slot()));
       // Killed between the end of its task and the report of it.
-      bool watched;
-      {
-        std::lock_guard guard(mutex_);
-        watched = watched_.count(intent - 1) != 0;
-      }
-      if (watched) report_one(intent - 1);
+      else if (word::phase(state) == Phase::done) report_one(intent.slot(), intent.generation());
     }
   }
   std::string why;
@@ -284,11 +307,11 @@ void ProcessEngine::bury(std::uint32_t index) noexcept {
 }
 
 // The task that a dead worker ran: charged to it, tried again, or, in a chunk, charged to the one item.
-void ProcessEngine::settle_victim(std::uint32_t index, std::uint32_t slot) noexcept {
-  Slot& s = board_->slot(slot);
-  WorkerEntry& entry = board_->worker(index);
+void Supervisor::settle_victim(std::uint32_t index, SlotTask& task) noexcept {
+  Slot& s = task.slot();
+  WorkerEntry& entry = board_.worker(index);
   Worker& w = workers_[index];
-  std::exception_ptr error = why_lost(index, slot);
+  std::exception_ptr error = why_lost(index, task);
   bool cancelled = w.reason == Reason::cancel;
   try {
     if (s.chunk && !cancelled) {
@@ -296,34 +319,34 @@ void ProcessEngine::settle_victim(std::uint32_t index, std::uint32_t slot) noexc
       std::memcpy(&head, payload(s.arguments, s.place).data(), sizeof head);
       std::shared_ptr<JobControl> job;
       {
-        std::lock_guard guard(mutex_);
+        std::lock_guard guard(jobs_mutex_);
         if (auto found = jobs_.find(head.job); found != jobs_.end()) job = found->second.lock();
       }
       std::uint64_t item = entry.item.load(std::memory_order_acquire);
       if (job && item > 0) {
         job->charge(item - 1, error);
-        return board_->post_again(slot, index);
+        return engine_.post_again(task, index);
       }
       // Between two items nobody is to blame; but a chunk that kills every worker before its first item is.
       if (job && s.attempts_left > 0) {
         --s.attempts_left;
-        return board_->post_again(slot, index);
+        return engine_.post_again(task, index);
       }
     } else if (!cancelled && s.attempts_left > 0) {
       --s.attempts_left;
-      return board_->post_again(slot, index);
+      return engine_.post_again(task, index);
     }
   } catch (const Error&) {
     // No room to put it in line again: it ends with the error it has.
   }
-  lose(slot, std::move(error), cancelled ? Phase::cancelled : Phase::done);
+  engine_.lose(task, std::move(error), cancelled ? Phase::cancelled : Phase::done);
 }
 
-void ProcessEngine::replace_workers() noexcept {
+void Supervisor::replace_workers() noexcept {
   bool wanted;
   {
-    std::lock_guard guard(mutex_);
-    wanted = mode_ == Mode::open || (mode_ == Mode::closing && board_->pending());
+    std::lock_guard guard(engine_.mutex_);
+    wanted = engine_.mode_ == Mode::open || (engine_.mode_ == Mode::closing && board_.pending());
   }
   if (!wanted) return;
   try {
@@ -339,18 +362,18 @@ void ProcessEngine::replace_workers() noexcept {
   }
 }
 
-void ProcessEngine::break_pool(const std::string& why) noexcept {
+void Supervisor::break_pool(const std::string& why) noexcept {
   {
-    std::lock_guard guard(mutex_);
-    if (mode_ == Mode::broken || mode_ == Mode::terminating) return;
-    mode_ = Mode::broken;
-    broken_ = std::make_exception_ptr(BrokenProcessPool("the process pool is broken: " + why));
+    std::lock_guard guard(engine_.mutex_);
+    if (engine_.mode_ == Mode::broken || engine_.mode_ == Mode::terminating) return;
+    engine_.mode_ = Mode::broken;
+    engine_.broken_ = std::make_exception_ptr(BrokenProcessPool("the process pool is broken: " + why));
   }
-  board_->close(true);
+  board_.close(true);
   lose_waiting(Mode::broken);
 }
 
-void ProcessEngine::kill_workers() noexcept {
+void Supervisor::kill_workers() noexcept {
   std::int64_t now = os::monotonic_now().count();
   for (auto& w : workers_) {
     if (w.ended) continue;
@@ -370,39 +393,34 @@ void ProcessEngine::kill_workers() noexcept {
 
 // ---- limits ---------------------------------------------------------------------------------------------------------
 
-void ProcessEngine::check_limits() noexcept {
-  {
-    std::lock_guard guard(mutex_);
-    if (timed_ == 0) return;
-  }
+void Supervisor::check_limits() noexcept {
+  if (engine_.timed_.load(std::memory_order_relaxed) == 0) return;
   auto now = static_cast<std::uint64_t>(os::monotonic_now().count());
   for (std::uint32_t i = 0; i < workers_.size(); ++i) {
     if (workers_[i].ended) continue;
-    WorkerEntry& entry = board_->worker(i);
+    WorkerEntry& entry = board_.worker(i);
     std::uint64_t since = entry.since.load(std::memory_order_acquire);
-    std::uint32_t intent = entry.intent.load(std::memory_order_acquire);
-    if (since == 0 || intent == 0) continue;
-    Slot& s = board_->slot(intent - 1);
+    const Intent intent{entry.intent.load(std::memory_order_acquire)};
+    if (since == 0 || !intent.names_a_task()) continue;
+    Slot& s = board_.slot(intent.slot());
     if (s.timeout && now > since && now - since >= s.timeout)
-      stop_and_kill(i, Reason::timeout, intent - 1, word::generation(s.state.load(std::memory_order_acquire)), since);
+      stop_and_kill(i, Reason::timeout, intent.slot(), intent.generation(), since);
   }
 }
 
-bool ProcessEngine::kill(const Ticket& ticket) {
-  check_owner();
+bool Supervisor::kill(SlotTask& task) {
   std::lock_guard guard(workers_mutex_);
-  std::uint64_t state = board_->slot(ticket.slot).state.load(std::memory_order_acquire);
-  if (word::generation(state) != ticket.generation || word::phase(state) != Phase::claimed)
-    return word::phase(state) == Phase::cancelled;
+  std::uint64_t state = task.slot().state.load(std::memory_order_acquire);
+  if (word::phase(state) != Phase::claimed) return word::phase(state) == Phase::cancelled;
   std::uint32_t index = word::worker(state);
   if (index >= workers_.size() || workers_[index].ended) return false;
-  return stop_and_kill(index, Reason::cancel, ticket.slot, ticket.generation, 0);
+  return stop_and_kill(index, Reason::cancel, task.index(), task.generation_, 0);
 }
 
 // Kills a worker for what it runs, and only for that: it is stopped first, and goes on if it has meanwhile done with it.
 // `since` is when that began, 0 = whatever it does in that slot.
-bool ProcessEngine::stop_and_kill(std::uint32_t index, Reason reason, std::uint32_t slot, std::uint32_t generation,
-                                  std::uint64_t since) noexcept {
+bool Supervisor::stop_and_kill(std::uint32_t index, Reason reason, std::uint32_t slot, std::uint32_t generation,
+                               std::uint64_t since) noexcept {
   Worker& w = workers_[index];
   os::UniqueFd fd = hold(record_of(w.record));
   if (!fd) return false;
@@ -410,10 +428,10 @@ bool ProcessEngine::stop_and_kill(std::uint32_t index, Reason reason, std::uint3
   os::Deadline deadline{Timeout(kStopWait)};
   pid_t pid = record_of(w.record).pid.load(std::memory_order_acquire);
   while (os::run_state(pid) != 'T' && !os::ended(fd.get()) && !deadline.passed()) ::usleep(50);
-  std::uint64_t state = board_->slot(slot).state.load(std::memory_order_acquire);
+  std::uint64_t state = board_.slot(slot).state.load(std::memory_order_acquire);
   bool still = word::phase(state) == Phase::claimed && word::worker(state) == index &&
                word::generation(state) == generation &&
-               (since == 0 || board_->worker(index).since.load(std::memory_order_acquire) == since);
+               (since == 0 || board_.worker(index).since.load(std::memory_order_acquire) == since);
   if (still) {
     w.reason = reason;
     send(fd.get(), SIGKILL);
@@ -423,22 +441,22 @@ bool ProcessEngine::stop_and_kill(std::uint32_t index, Reason reason, std::uint3
   return still;
 }
 
-std::exception_ptr ProcessEngine::why_lost(std::uint32_t index, std::uint32_t slot) {
+std::exception_ptr Supervisor::why_lost(std::uint32_t index, SlotTask& task) {
   Worker& w = workers_[index];
   if (w.reason == Reason::cancel)
     return std::make_exception_ptr(CancelledError("the task was cancelled and its worker killed"));
   std::string name;
   {
-    std::lock_guard guard(mutex_);
-    if (auto found = names_.find(slot); found != names_.end()) name = found->second;
+    std::lock_guard guard(engine_.mutex_);
+    if (task.extras_) name = task.extras_->name;
   }
   if (w.reason == Reason::timeout) {
-    double seconds = static_cast<double>(board_->slot(slot).timeout) * 1e-9;
-    return std::make_exception_ptr(TimeoutError("task " + std::to_string(board_->slot(slot).number) +
+    double seconds = static_cast<double>(task.slot().timeout) * 1e-9;
+    return std::make_exception_ptr(TimeoutError("task " + std::to_string(task.number_) +
                                                 (name.empty() ? "" : " \"" + name + '"') +
                                                 " ran longer than its limit of " + std::to_string(seconds) + " s"));
   }
-  return crash_of(record_of(w.record), board_->slot(slot).number, name, board_->slot(slot).run);
+  return crash_of(record_of(w.record), task.number_, name, task.slot().run);
 }
 
 }  // namespace mp::pool

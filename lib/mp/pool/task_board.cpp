@@ -112,12 +112,6 @@ bool TaskBoard::take_back(std::uint32_t index) noexcept {
   return false;
 }
 
-void TaskBoard::recycle(std::uint32_t index) noexcept {
-  Slot& s = slot(index);
-  std::uint32_t generation = word::generation(s.state.load(std::memory_order_relaxed));
-  s.state.store(word::make(Phase::free, generation + 1), std::memory_order_release);
-}
-
 void TaskBoard::wait_signal(std::uint32_t seen, std::chrono::nanoseconds limit) noexcept {
   supervisor_sleeps_.store(1, std::memory_order_seq_cst);
   os::futex_wait(signal_, seen, limit);
@@ -162,7 +156,7 @@ bool TaskBoard::try_claim(std::uint32_t me, std::uint32_t& index) noexcept {
     std::uint64_t now = s.state.load(std::memory_order_acquire);
     bool mine = false;
     while (!mine && word::phase(now) == Phase::posted && word::generation(now) == entry >> 32) {
-      worker(me).intent.store(index + 1, std::memory_order_release);
+      worker(me).intent.store((entry >> 32 << 32) | (index + 1), std::memory_order_release);
       mine =
           s.state.compare_exchange_weak(now, word::make(Phase::claimed, word::generation(now), me) | word::flags(now),
                                         std::memory_order_acq_rel, std::memory_order_acquire);

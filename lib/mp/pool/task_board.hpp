@@ -57,7 +57,7 @@ constexpr std::uint64_t make(Phase phase, std::uint32_t generation, std::uint32_
 }
 }  // namespace word
 
-inline constexpr std::size_t kInline = 176;
+inline constexpr std::size_t kInline = 120;
 
 struct alignas(64) Slot {
   std::atomic<std::uint64_t> state;
@@ -67,12 +67,11 @@ struct alignas(64) Slot {
   std::uint8_t attempts_left;  // further tries after a failure; written by whoever holds the slot
   pickle::CodeRef run;         // void run(pickle::Reader&, pickle::Writer&)
   std::uint64_t timeout;       // ns for one attempt; 0 = none
-  std::uint64_t number;        // of the task in its pool, for messages
   Parcel arguments;
   Parcel result;
   std::byte place[kInline];  // the arguments', then the result's bytes where they fit
 };
-static_assert(sizeof(Slot) == 256 && std::atomic<std::uint64_t>::is_always_lock_free);
+static_assert(sizeof(Slot) == 192 && std::atomic<std::uint64_t>::is_always_lock_free);
 
 enum class WorkerPhase : std::uint32_t {
   absent,
@@ -82,10 +81,18 @@ enum class WorkerPhase : std::uint32_t {
   failed,    // its initializer threw: `result` of its entry holds the exception
 };
 
+// Which task a worker claims or runs: bits 0-31 slot + 1, 0 = none; 32-63 generation.
+struct Intent {
+  std::uint64_t raw = 0;
+  constexpr bool names_a_task() const noexcept { return static_cast<std::uint32_t>(raw) != 0; }
+  constexpr std::uint32_t slot() const noexcept { return static_cast<std::uint32_t>(raw) - 1; }
+  constexpr std::uint32_t generation() const noexcept { return static_cast<std::uint32_t>(raw >> 32); }
+};
+
 // What the owner sees of one worker; written by the worker, cleared by the owner between two of them.
 struct alignas(128) WorkerEntry {
   std::atomic<std::uint32_t> phase;
-  std::atomic<std::uint32_t> intent;  // index + 1 of the slot it claims or runs, 0 = none
+  std::atomic<std::uint64_t> intent;  // an Intent
   std::atomic<std::uint64_t> item;    // in a chunk: index + 1 of the item it runs, 0 = none
   std::atomic<std::uint64_t> since;   // CLOCK_MONOTONIC ns when the limited task or item began; 0 = no limit runs
   std::atomic<std::uint64_t> tasks;   // done so far
@@ -122,7 +129,9 @@ class TaskBoard {
   // True if it was still posted: the owner holds it now as a worker would, and finish()es it.
   bool take_back(std::uint32_t index) noexcept;
   // done or cancelled -> free, with a new generation.
-  void recycle(std::uint32_t index) noexcept;
+  void recycle(std::uint32_t index, std::uint32_t generation) noexcept {
+    slot(index).state.store(word::make(Phase::free, generation), std::memory_order_release);
+  }
   // Whether tasks wait for a worker, as far as can be seen.
   bool pending() const noexcept {
     return head_.load(std::memory_order_acquire) < tail_.load(std::memory_order_acquire);

@@ -41,9 +41,9 @@ struct ThreadEngine::Core {
 
   std::mutex mutex;  // guards what follows; never held while user code runs
   std::condition_variable work;
-  std::deque<std::shared_ptr<ThreadTask>> queue;
+  std::deque<QueuedTask> queue;
   std::vector<std::thread> threads;
-  std::vector<std::shared_ptr<ThreadTask>> running;  // what each thread runs
+  std::vector<QueuedTask> running;  // what each thread runs
   unsigned started = 0;
   std::size_t idle = 0;  // threads that sleep for work
   bool closed = false;
@@ -86,17 +86,17 @@ void ThreadEngine::Core::serve(const std::shared_ptr<Core>& core, unsigned numbe
     core->queue.pop_front();
     core->running[number] = task;
     guard.unlock();
-    task->run();
+    task.task->run();
     guard.lock();
-    core->running[number].reset();  // not the last: nothing of the user's is destroyed under the mutex
+    core->running[number] = {};  // not the last: nothing of the user's is destroyed under the mutex
     guard.unlock();
-    task.reset();
+    task = {};
     guard.lock();
   }
 }
 
 void ThreadEngine::Core::fail(const std::exception_ptr& error) noexcept {
-  std::deque<std::shared_ptr<ThreadTask>> lost;
+  std::deque<QueuedTask> lost;
   std::exception_ptr why = std::make_exception_ptr(
       BrokenThreadPool("the initializer of a thread failed, the pool is not usable any more: " + reason(error)));
   {
@@ -105,7 +105,7 @@ void ThreadEngine::Core::fail(const std::exception_ptr& error) noexcept {
     lost.swap(queue);
   }
   work.notify_all();
-  for (auto& task : lost) task->drop(why);
+  for (auto& lost_one : lost) lost_one.task->drop(why);
 }
 
 std::shared_ptr<ThreadEngine> ThreadEngine::start(ThreadEngineOptions options) {
@@ -144,7 +144,7 @@ unsigned ThreadEngine::threads() const {
   return core_->started;
 }
 
-void ThreadEngine::post(std::shared_ptr<ThreadTask> task) {
+void ThreadEngine::post(QueuedTask task) {
   core_->check_owner();
   std::lock_guard guard(core_->mutex);
   if (core_->broken) std::rethrow_exception(core_->broken);
@@ -168,8 +168,8 @@ void ThreadEngine::post(std::shared_ptr<ThreadTask> task) {
 
 void ThreadEngine::close(bool cancel) {
   core_->check_owner();
-  std::deque<std::shared_ptr<ThreadTask>> dropped;
-  std::vector<std::shared_ptr<ThreadTask>> stopped;
+  std::deque<QueuedTask> dropped;
+  std::vector<QueuedTask> stopped;
   {
     std::lock_guard guard(core_->mutex);
     core_->closed = true;
@@ -179,9 +179,9 @@ void ThreadEngine::close(bool cancel) {
     }
   }
   core_->work.notify_all();
-  for (auto& task : dropped) task->drop(nullptr);
-  for (auto& task : stopped)
-    if (task) task->stop();
+  for (auto& one : dropped) one.task->drop(nullptr);
+  for (auto& one : stopped)
+    if (one.task) one.task->stop();
 }
 
 void ThreadEngine::join() {

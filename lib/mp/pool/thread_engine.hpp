@@ -16,17 +16,28 @@
 #include <utility>
 
 #include "mp/pool/call.hpp"
+#include "mp/pool/counted.hpp"
 #include "mp/pool/future.hpp"
 
 namespace mp::pool {
 
-// What lies in the queue: either run() is called, once, or drop().
+// What the queue is told: either run() is called, once, or drop().
 class ThreadTask {
  public:
   virtual ~ThreadTask() = default;
   virtual void run() noexcept = 0;
   virtual void drop(const std::exception_ptr& why) noexcept = 0;  // it will not run; null: it was cancelled
   virtual void stop() noexcept {}                                 // while it runs: shall not begin anything new
+};
+
+// In the queue: the task, and the object it is or lies in.
+struct QueuedTask {
+  template <class T>
+  explicit QueuedTask(Held<T> object) noexcept : task(object.get()),
+                                                 keep(std::move(object)) {}
+  QueuedTask() noexcept = default;
+  ThreadTask* task = nullptr;
+  Held<Counted> keep;
 };
 
 struct ThreadEngineOptions {
@@ -48,7 +59,7 @@ class ThreadEngine {
 
   // Puts a task in line. Throws Error after close(), BrokenThreadPool after an initializer failed, std::system_error when
   // not even one thread can be made.
-  void post(std::shared_ptr<ThreadTask> task);
+  void post(QueuedTask task);
 
   // No more tasks; threads leave when all is done. `cancel`: what has not begun is cancelled.
   void close(bool cancel);
@@ -150,8 +161,8 @@ auto submit(ThreadEngine& engine, const TaskOptions& options, F&& f, Args&&... a
   using R = ResultOf<std::decay_t<F>, std::decay_t<Args>...>;
   using Call = ThreadCall<R, std::decay_t<F>, std::decay_t<Args>...>;
   if (!Call::kRepeatable && options.retries > 0) throw ValueError("retries need arguments that can be copied");
-  auto call = std::make_shared<Call>(options.retries, std::forward<F>(f), std::forward<Args>(args)...);
-  engine.post(call);
+  auto call = Held<Call>::make(options.retries, std::forward<F>(f), std::forward<Args>(args)...);
+  engine.post(QueuedTask(call));
   return Future<R>(std::move(call));
 }
 

@@ -75,7 +75,7 @@ class MapProgress {
 };
 
 template <bool Spread, class F, class T>
-class MapWork final : public ThreadTask {
+class MapWork final : public Counted, public ThreadTask {
  public:
   using R = ItemResult<Spread, F, T>;
   struct Item {  // also keeps bools apart
@@ -151,7 +151,7 @@ class MapWork final : public ThreadTask {
 template <class Work>
 class ThreadMap final : public MapSource<typename Work::R> {
  public:
-  explicit ThreadMap(std::shared_ptr<Work> work) noexcept : work_(std::move(work)) {}
+  explicit ThreadMap(Held<Work> work) noexcept : work_(std::move(work)) {}
   ~ThreadMap() override { cancel(); }
   std::size_t size() const noexcept override { return work_->progress.size(); }
   bool wait(std::size_t item, const os::Deadline& deadline) override { return work_->progress.wait(item, deadline); }
@@ -160,7 +160,7 @@ class ThreadMap final : public MapSource<typename Work::R> {
   void on_done(std::function<void()> f) override { work_->progress.on_done(std::move(f)); }
 
  private:
-  std::shared_ptr<Work> work_;
+  Held<Work> work_;
 };
 
 // Starts a map of f over `items`; returns at once. The items are copied, or moved out of a container given as an rvalue.
@@ -179,10 +179,10 @@ auto map_items(ThreadEngine& engine, const MapOptions& options, F&& f, Range&& i
     if constexpr (movable) list.push_back({std::move(*it)});
     else list.push_back({*it});
   }
-  auto work = std::make_shared<Work>(std::forward<F>(f), std::move(list), options.chunksize, engine.workers());
+  auto work = Held<Work>::make(std::forward<F>(f), std::move(list), options.chunksize, engine.workers());
   std::shared_ptr<MapSource<typename Work::R>> source = std::make_shared<ThreadMap<Work>>(work);
   for (std::size_t n = std::min<std::size_t>(engine.workers(), work->progress.chunks_at_most()); n > 0; --n)
-    engine.post(work);
+    engine.post(QueuedTask(work));
   return source;
 }
 

@@ -52,7 +52,8 @@ void wait_until_held(Record& record) noexcept {
   auto now = static_cast<std::uint32_t>(Held::not_yet);
   if (!record.held.compare_exchange_strong(now, sleeps, std::memory_order_acq_rel)) return;
   while (record.held.load(std::memory_order_acquire) == sleeps)
-    if (os::futex_wait(record.held, sleeps, os::kSlice) == os::Woken::timed_out && !memory::alive(record.parent)) return;
+    if (os::futex_wait(record.held, sleeps, os::kSlice) == os::Woken::timed_out && !memory::alive(record.parent))
+      return;
 }
 
 bool move_on(Record& record, Phase from, Status to) noexcept {
