@@ -180,6 +180,24 @@ std::optional<Located> locate_in(const Module& m, std::uintptr_t at) {
 
 }  // namespace
 
+constinit ProgramCode program_code;
+
+struct ProgramCodeReader {
+  static bool read() {
+    const Module& m = this_program();
+    for (const Range& r : m.ranges) {
+      if (r.segment != Segment::code) continue;
+      program_code.module_ = m.id;
+      program_code.start_ = m.start;
+      program_code.begin_ = r.begin;
+      program_code.size_ = r.end - r.begin;
+      break;
+    }
+    return true;
+  }
+};
+static const bool program_code_read [[maybe_unused]] = ProgramCodeReader::read();
+
 std::optional<Located> locate(const void* p) {
   const auto at = reinterpret_cast<std::uintptr_t>(p);
   if (auto found = locate_in(this_program(), at)) return found;

@@ -33,6 +33,30 @@ std::optional<Located> locate(const void* p);
 // The other way: nullptr if that module is not loaded here or does not reach so far.
 const void* resolve(ModuleAddress address, Segment& segment);
 
+// The program's own code: nearly every function that is sent lies there, and asking for it costs a comparison.
+class ProgramCode {
+ public:
+  // nullopt: elsewhere, ask locate().
+  std::optional<ModuleAddress> locate(const void* p) const noexcept {
+    const std::uint64_t offset = reinterpret_cast<std::uintptr_t>(p) - start_;
+    if (offset - begin_ < size_) [[likely]] return ModuleAddress{module_, offset};
+    return std::nullopt;
+  }
+  // nullptr: elsewhere, ask resolve().
+  const void* resolve(ModuleAddress address) const noexcept {
+    if (address.module == module_ && address.offset - begin_ < size_) [[likely]]
+      return reinterpret_cast<const void*>(start_ + address.offset);
+    return nullptr;
+  }
+
+ private:
+  friend struct ProgramCodeReader;
+  std::uint64_t module_ = 0;
+  std::uintptr_t start_ = 0;
+  std::uint64_t begin_ = 0, size_ = 0;  // of the code, from start_; no size: not known yet
+};
+extern constinit ProgramCode program_code;  // written once, as this library is initialised
+
 // File of the module, empty if it is not loaded here.
 std::string module_file(std::uint64_t module);
 

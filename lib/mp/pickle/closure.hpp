@@ -14,6 +14,7 @@
 #include <type_traits>
 
 #include "mp/pickle/bytes.hpp"
+#include "mp/pickle/code.hpp"
 
 namespace mp::pickle::detail {
 
@@ -59,8 +60,17 @@ class ClosureIn {
   alignas(F) std::byte bytes_[sizeof(F)];
 };
 
-void dump_code(Writer& w, const void* code);
-const void* load_code(Reader& r);
+inline void dump_code(Writer& w, const void* code) {
+  const CodeRef ref = code_ref(code);
+  w.put(ref.module);
+  w.put(ref.offset);
+}
+inline const void* load_code(Reader& r) {
+  CodeRef ref;
+  ref.module = r.get<std::uint64_t>("function");
+  ref.offset = r.get<std::uint64_t>("function");
+  return code_address(ref);
+}
 
 // Pointers to members: to data, an offset; to a function, its address or its place in the vtable (Itanium C++ ABI 2.3).
 void dump_member(Writer& w, const void* pointer, std::size_t size, bool function);

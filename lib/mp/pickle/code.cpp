@@ -5,14 +5,16 @@
 
 namespace mp::pickle {
 
-CodeRef code_ref(const void* function) {
+namespace detail {
+
+CodeRef library_code_ref(const void* function) {
   const auto found = os::locate(function);
   if (!found || found->segment != os::Segment::code)
     throw PicklingError("cannot send a function that is in no loaded program or library (code made at run time?)");
   return found->address;
 }
 
-const void* code_address(CodeRef ref) {
+const void* library_code_address(CodeRef ref) {
   os::Segment segment;
   const void* address = os::resolve(ref, segment);
   if (address == nullptr || segment != os::Segment::code)
@@ -21,21 +23,6 @@ const void* code_address(CodeRef ref) {
             ? "cannot read a function: its program or library is not loaded here, or it is another build of it"
             : "cannot read a function: its offset is not in the code of " + os::module_file(ref.module));
   return address;
-}
-
-namespace detail {
-
-void dump_code(Writer& w, const void* code) {
-  const CodeRef ref = code_ref(code);
-  w.put(ref.module);
-  w.put_size(ref.offset);
-}
-
-const void* load_code(Reader& r) {
-  CodeRef ref;
-  ref.module = r.get<std::uint64_t>("function");
-  ref.offset = r.get_varint("function");
-  return code_address(ref);
 }
 
 namespace {

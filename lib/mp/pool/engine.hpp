@@ -23,6 +23,7 @@
 
 #include "mp/memory/family.hpp"
 #include "mp/memory/ref.hpp"
+#include "mp/os/spin_lock.hpp"
 #include "mp/pickle/callable.hpp"
 #include "mp/pool/call.hpp"
 #include "mp/pool/job.hpp"
@@ -130,7 +131,7 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
   std::atomic<std::int64_t> left_{0};               // tasks that futures hold, once free_ is kGone
   std::vector<std::unique_ptr<SlotTask[]>> tasks_;  // by slot; room for all is reserved, so that it never moves
 
-  alignas(64) std::mutex mutex_;  // guards what follows; never held while user code runs or a worker is launched
+  alignas(64) os::SpinLock mutex_;  // guards what follows; never held while user code runs or a worker is launched
   Mode mode_ = Mode::open;
   std::exception_ptr broken_;
   std::uint64_t posted_ = 0;             // tasks, ever: numbers them

@@ -12,13 +12,12 @@ constexpr std::size_t rounded(std::size_t n) noexcept { return (n + 7) & ~std::s
 
 }  // namespace
 
-Parcel seal(pickle::Writer& writer, const std::byte* place) {
+Parcel seal_in_block(pickle::Writer& writer) {
   auto bytes = writer.bytes();
   auto carried = writer.carried();
   Parcel parcel{static_cast<std::uint32_t>(bytes.size()), static_cast<std::uint32_t>(carried.size()), 0};
   // Beyond what a parcel can count: pass big data as mp::Array, which is not copied.
   if (bytes.size() > UINT32_MAX - 8) throw SharedMemoryFull(bytes.size(), memory::usage().committed, UINT32_MAX);
-  if (bytes.data() == place && carried.empty()) return parcel;
   parcel.block = memory::allocate(rounded(bytes.size()) + carried.size_bytes());
   std::byte* to = memory::at<std::byte>(parcel.block);
   if (!bytes.empty()) std::memcpy(to, bytes.data(), bytes.size());

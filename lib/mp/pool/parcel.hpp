@@ -21,9 +21,16 @@ struct Parcel {
 };
 static_assert(sizeof(Parcel) == 16);
 
+// What seal() does with what does not fit or carries references.
+Parcel seal_in_block(pickle::Writer& writer);
+
 // Turns what was written into a parcel: in `place` if `writer` wrote there and carries nothing, else moved to a block.
 // Takes the carried references over. Throws SharedMemoryFull (the writer keeps everything then).
-Parcel seal(pickle::Writer& writer, const std::byte* place);
+inline Parcel seal(pickle::Writer& writer, const std::byte* place) {
+  auto bytes = writer.bytes();
+  if (bytes.data() == place && writer.carried().empty()) [[likely]] return {static_cast<std::uint32_t>(bytes.size()), 0, 0};
+  return seal_in_block(writer);
+}
 
 // The payload of a parcel whose in-place bytes would lie at `place`.
 inline std::span<const std::byte> payload(const Parcel& parcel, const std::byte* place) noexcept {
