@@ -39,7 +39,8 @@ class ProgramCode {
   // nullopt: elsewhere, ask locate().
   std::optional<ModuleAddress> locate(const void* p) const noexcept {
     const std::uint64_t offset = reinterpret_cast<std::uintptr_t>(p) - start_;
-    if (offset - begin_ < size_) [[likely]] return ModuleAddress{module_, offset};
+    if (offset - begin_ < size_) [[likely]]
+      return ModuleAddress{module_, offset};
     return std::nullopt;
   }
   // nullptr: elsewhere, ask resolve().

@@ -25,8 +25,9 @@ class Spinner {
   bool operator()(Ready&& ready) noexcept(noexcept(ready())) {
     if (ready()) return true;
     if (!spinning_pays()) return false;
-    for (std::uint32_t i = 0; i < rounds_; ++i) {
-      cpu_relax();
+    for (std::uint32_t i = 0, pause = 1; i < rounds_; i += pause) {
+      for (std::uint32_t k = 0; k < pause; ++k) cpu_relax();
+      if (i >= kClose && pause < kLongest) ++pause;
       if (ready()) {
         if (rounds_ < kMost) rounds_ += rounds_ / 8 + 1;
         return true;
@@ -38,6 +39,8 @@ class Spinner {
 
  private:
   static constexpr std::uint32_t kLeast = 32, kMost = 2000;
+  // So many looks follow each other closely; then they grow rarer, since each takes the cache line from who will write it.
+  static constexpr std::uint32_t kClose = 16, kLongest = 8;
   std::uint32_t rounds_ = 256;
 };
 

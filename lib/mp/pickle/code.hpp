@@ -19,14 +19,16 @@ const void* library_code_address(CodeRef ref);
 // Throws PicklingError if `function` lies in no loaded module (code made at run time). A comparison for the main program,
 // some 50 ns for a shared library.
 inline CodeRef code_ref(const void* function) {
-  if (auto found = os::program_code.locate(function)) [[likely]] return *found;
+  if (auto found = os::program_code.locate(function)) [[likely]]
+    return *found;
   return detail::library_code_ref(function);
 }
 
 // The same function in this process. Throws UnpicklingError if the module is not loaded here (or is another build) or
 // the offset is not in its code.
 inline const void* code_address(CodeRef ref) {
-  if (const void* found = os::program_code.resolve(ref)) [[likely]] return found;
+  if (const void* found = os::program_code.resolve(ref)) [[likely]]
+    return found;
   return detail::library_code_address(ref);
 }
 

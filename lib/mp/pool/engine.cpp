@@ -114,6 +114,8 @@ Held<SlotTask> ProcessEngine::take() {
       SlotTask& t = task(first - 1);
       std::uint64_t rest = ((head >> 32) + 1) << 32 | t.next_free_.load(std::memory_order_relaxed);
       if (!free_.compare_exchange_weak(head, rest, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+      // The next will be written where a worker wrote last: its cache lines are on their way while this one is posted.
+      if (auto next = static_cast<std::uint32_t>(rest)) task(next - 1).slot_->prefetch();
       t.hold_first();
       return Held<SlotTask>(&t);
     }

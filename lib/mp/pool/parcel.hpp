@@ -28,7 +28,8 @@ Parcel seal_in_block(pickle::Writer& writer);
 // Takes the carried references over. Throws SharedMemoryFull (the writer keeps everything then).
 inline Parcel seal(pickle::Writer& writer, const std::byte* place) {
   auto bytes = writer.bytes();
-  if (bytes.data() == place && writer.carried().empty()) [[likely]] return {static_cast<std::uint32_t>(bytes.size()), 0, 0};
+  if (bytes.data() == place && writer.carried().empty()) [[likely]]
+    return {static_cast<std::uint32_t>(bytes.size()), 0, 0};
   return seal_in_block(writer);
 }
 

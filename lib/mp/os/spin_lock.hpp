@@ -1,0 +1,35 @@
+// A lock for a few instructions between threads of one process: one atomic step to take it, none to give it up. Who finds it taken
+// looks for a moment and then naps, since its holder may not be running. Nothing for memory that processes share.
+#pragma once
+
+#include <time.h>
+
+#include <atomic>
+
+#include "mp/os/spin.hpp"
+
+namespace mp::os {
+
+class SpinLock {
+ public:
+  void lock() noexcept {
+    while (taken_.exchange(true, std::memory_order_acquire)) [[unlikely]]
+      wait();
+  }
+  void unlock() noexcept { taken_.store(false, std::memory_order_release); }
+
+ private:
+  void wait() noexcept {
+    for (int looks = 0; taken_.load(std::memory_order_relaxed); ++looks) {
+      if (looks < 100) {
+        cpu_relax();
+      } else {
+        const timespec nap{0, 20'000};
+        ::nanosleep(&nap, nullptr);
+      }
+    }
+  }
+  std::atomic<bool> taken_{false};
+};
+
+}  // namespace mp::os
