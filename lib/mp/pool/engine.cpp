@@ -191,6 +191,7 @@ void ProcessEngine::line_up(SlotTask& t, const TaskOptions& options) {
 }
 
 std::exception_ptr ProcessEngine::error_of(SlotTask& t) {
+  check_owner();
   Slot& s = *t.slot_;
   std::string name;
   {

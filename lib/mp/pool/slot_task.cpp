@@ -61,6 +61,7 @@ SlotTask::Extras& SlotTask::extras() {
 }
 
 void SlotTask::add_callback(std::function<void()> f) {
+  engine_->check_owner();
   {
     std::lock_guard guard(engine_->mutex_);
     if (look() < Phase::done || (extras_ && extras_->reporting)) {

@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <numeric>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -128,6 +129,50 @@ TEST_CASE("workers killed at random lose nothing but what they ran") {
   CHECK(values + crashes == kTasks);
   CHECK(crashes <= 40);
   CHECK(pool.submit(square, 4).result(30s) == 16);
+}
+
+TEST_CASE("callbacks run once each, whichever workers are killed, idle or busy") {
+  constexpr int kTasks = 5'000;
+  std::vector<std::atomic<int>> called(kTasks);
+  {
+    mp::ProcessPoolExecutor pool(2);
+    std::jthread killer([&](std::stop_token stop) {
+      for (int i = 0; i < 40 && !stop.stop_requested(); ++i) {
+        std::this_thread::sleep_for(2ms);
+        auto pids = pool.worker_pids();
+        if (!pids.empty()) ::kill(pids[static_cast<std::size_t>(i) % pids.size()], SIGKILL);
+      }
+    });
+    for (int i = 0; i < kTasks; ++i) {
+      pool.submit(square, i).add_done_callback([&called, i](auto&) { ++called[static_cast<std::size_t>(i)]; });
+      if (i % 100 == 0) std::this_thread::sleep_for(1ms);  // so that workers are idle at times
+    }
+  }
+  CHECK(std::all_of(called.begin(), called.end(), [](const auto& n) { return n == 1; }));
+}
+
+TEST_CASE("futures outlive their pool, with their values, and give its memory back in the end") {
+  { mp::ProcessPoolExecutor(1).submit(square, 1).result(); }
+  std::size_t before = mp::memory::bytes_in_use();
+  std::vector<mp::Future<std::string>> futures;
+  std::optional<mp::Future<int>> failed;
+  {
+    mp::ProcessPoolExecutor pool(2);
+    for (int i = 0; i < 100; ++i)
+      futures.push_back(pool.submit(twice, std::string(static_cast<std::size_t>(i * 10), 'x')));
+    failed = pool.submit(fail_on_three, 3);
+  }
+  for (int i = 0; i < 100; ++i) {
+    auto& f = futures[static_cast<std::size_t>(i)];
+    CHECK(f.result() == std::string(static_cast<std::size_t>(i * 20), 'x'));
+    CHECK(f.result().size() == static_cast<std::size_t>(i * 20));  // as often as one likes
+    CHECK_FALSE(f.kill());
+  }
+  CHECK_THROWS_WITH_AS(failed->result(), "three", std::out_of_range);
+  CHECK(mp::memory::bytes_in_use() > before);
+  futures.clear();
+  failed.reset();
+  CHECK(mp::memory::bytes_in_use() <= before + 4096);
 }
 
 TEST_CASE("workers killed while they start are replaced until one gets through") {
