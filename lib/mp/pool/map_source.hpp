@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <span>
 
 #include "mp/os/clock.hpp"
 #include "mp/pool/future_state.hpp"
@@ -37,6 +38,9 @@ class MapSource {
   virtual void cancel() noexcept = 0;
   // Calls `f` once, when every item has its outcome: in the thread that completes the last, or at once.
   virtual void on_done(std::function<void()> f) = 0;
+  // Values from `item` on that are done and lie side by side (plain data from processes): some or none. They are not taken, and
+  // live as long as the source.
+  virtual std::span<const Stored<R>> row(std::size_t) const noexcept { return {}; }
   // All values in order where they lie as an array (plain data from processes), once all items are done without error;
   // null otherwise. Lives as long as the source.
   virtual const Stored<R>* array() const noexcept { return nullptr; }

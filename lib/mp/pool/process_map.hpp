@@ -6,6 +6,7 @@
 #include <cstring>
 #include <iterator>
 #include <memory>
+#include <span>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -126,6 +127,18 @@ class ProcessMap final : public MapSource<R> {
     };
     for (auto& chunk : chunks_) chunk->add_callback(one);
     one();
+  }
+
+  std::span<const Stored<R>> row(std::size_t item) const noexcept override {
+    if constexpr (!std::is_void_v<R> && PlainItem<R>) {
+      constexpr std::size_t kMost = 4096;
+      const std::size_t limit = std::min(size(), item + kMost);
+      std::size_t end = item;
+      while (end < limit && control_->state(end) == ItemState::value) ++end;
+      return {memory::at<const R>(control_->job().output) + item, end - item};
+    } else {
+      return {};
+    }
   }
 
   const Stored<R>* array() const noexcept override {

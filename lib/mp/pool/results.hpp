@@ -11,6 +11,7 @@
 #include <iterator>
 #include <memory>
 #include <optional>
+#include <span>
 #include <type_traits>
 #include <utility>
 
@@ -197,6 +198,7 @@ class LazyResults {
   // error is thrown in its place, so is that of the input.
   std::optional<value_type> next(Timeout timeout = {}) {
     begun_ = true;
+    if (!row_.empty()) return next_in_row();
     if (at_end()) return std::nullopt;
     if (parts_.empty()) std::rethrow_exception(std::exchange(input_error_, nullptr));
     const os::Deadline deadline = timeout.forever() ? deadline_ : os::Deadline(Timeout(deadline_.next(timeout.left())));
@@ -207,16 +209,21 @@ class LazyResults {
       pool::throw_map_timeout(whole);
     }
     auto source = part->source;
-    std::size_t item = part->taken++;
+    const std::size_t item = part->taken;
+    row_ = source->row(item);
+    part->taken += row_.empty() ? 1 : row_.size();
     if (part->taken == source->size()) {
       parts_.erase(part);
       current_.reset();
     }
-    return source->take(item);
+    if (row_.empty()) return source->take(item);
+    keep_row_ = std::move(source);
+    return next_in_row();
   }
 
   // Cancels what has not begun and ends the iteration.
   void close() noexcept {
+    row_ = {};
     parts_.clear();
     feed_.reset();
     input_error_ = nullptr;
@@ -260,7 +267,14 @@ class LazyResults {
     std::size_t id, taken = 0;
   };
 
+  std::optional<value_type> next_in_row() {
+    std::optional<value_type> value;
+    if constexpr (std::copy_constructible<value_type>) value.emplace(row_.front());  // rows are of plain data only
+    row_ = row_.subspan(1);
+    return value;
+  }
   bool at_end() {
+    if (!row_.empty()) return false;
     fill();
     return parts_.empty() && !input_error_;
   }
@@ -308,6 +322,8 @@ class LazyResults {
   }
 
   std::deque<Part> parts_;
+  std::span<const value_type> row_;  // results already known, of a part that keep_row_ keeps
+  std::shared_ptr<pool::MapSource<R>> keep_row_;
   std::unique_ptr<pool::Feed<R>> feed_;
   std::size_t window_ = 0, count_ = 0;
   os::Deadline deadline_;
