@@ -1,0 +1,167 @@
+#include "contender.hpp"
+
+#include <linux/perf_event.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <fstream>
+#include <new>
+#include <thread>
+
+namespace {
+
+// Seen by all processes that come from this one by fork.
+struct Tally {
+  std::atomic<bool> on;
+  alignas(64) std::atomic<std::uint64_t> allocations;
+};
+Tally* const tally = [] {
+  void* page = ::mmap(nullptr, sizeof(Tally), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  return page == MAP_FAILED ? nullptr : new (page) Tally();
+}();
+
+bool is_quick = false;
+
+void* allocate(std::size_t size, std::size_t alignment = 0) {
+  if (tally && tally->on.load(std::memory_order_relaxed)) tally->allocations.fetch_add(1, std::memory_order_relaxed);
+  void* p = alignment ? std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment)
+                      : std::malloc(size ? size : 1);
+  if (!p) throw std::bad_alloc();
+  return p;
+}
+
+}  // namespace
+
+void* operator new(std::size_t size) { return allocate(size); }
+void* operator new[](std::size_t size) { return allocate(size); }
+void* operator new(std::size_t size, std::align_val_t a) { return allocate(size, static_cast<std::size_t>(a)); }
+void* operator new[](std::size_t size, std::align_val_t a) { return allocate(size, static_cast<std::size_t>(a)); }
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete[](void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete[](void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+
+namespace bench {
+
+int contend(int argc, char** argv, std::initializer_list<std::vector<Entry>> tables) {
+  is_quick = argc > 2 && std::strcmp(argv[2], "quick") == 0;
+  for (const auto& table : tables) {
+    for (const Entry& entry : table) {
+      if (argc < 2 || std::strcmp(entry.name, argv[1]) != 0) continue;
+      try {
+        entry.run();
+        std::fflush(stdout);
+        return 0;
+      } catch (const std::exception& e) {
+        std::fprintf(stderr, "%s: %s\n", entry.name, e.what());
+        return 1;
+      }
+    }
+  }
+  std::fprintf(stderr, "usage: %s CASE [quick]; cases:", argv[0]);
+  for (const auto& table : tables)
+    for (const Entry& entry : table) std::fprintf(stderr, " %s", entry.name);
+  std::fprintf(stderr, "\n");
+  return 2;
+}
+
+std::size_t size(std::size_t full, std::size_t quick) { return is_quick ? quick : full; }
+
+// Flushed at once: nothing may wait in a buffer when a child is forked.
+void print(const char* key, double value) {
+  std::printf("%s %.9g\n", key, value);
+  std::fflush(stdout);
+}
+
+void note(const std::string& text) {
+  std::printf("note %s\n", text.c_str());
+  std::fflush(stdout);
+}
+
+void print_latencies(std::vector<double> took) {
+  if (took.empty()) return;
+  std::sort(took.begin(), took.end());
+  auto at = [&](double part) { return took[static_cast<std::size_t>(part * static_cast<double>(took.size() - 1))]; };
+  print("value", at(0.5));
+  print("p50", at(0.5));
+  print("p99", at(0.99));
+  print("p99.9", at(0.999));
+}
+
+long switches() {
+  rusage usage{};
+  ::getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_nvcsw;
+}
+
+void wait(std::chrono::microseconds gap) { std::this_thread::sleep_for(gap); }
+
+int cpu() { return ::sched_getcpu(); }
+
+void pin_to_cpu(int nth) {
+  cpu_set_t may, set;
+  if (::sched_getaffinity(0, sizeof(may), &may) != 0) return;
+  for (std::size_t i = 0; i < CPU_SETSIZE && nth >= 0; ++i) {
+    if (!CPU_ISSET(i, &may)) continue;
+    CPU_ZERO(&set);
+    CPU_SET(i, &set);
+    --nth;
+  }
+  ::sched_setaffinity(0, sizeof(set), &set);
+}
+
+Counted::Counted() : fd_(-1) {
+  for (const char* folder : {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}) {
+    std::uint64_t id = 0;
+    if (!(std::ifstream(std::string(folder) + "/events/raw_syscalls/sys_enter/id") >> id)) continue;
+    perf_event_attr attr{};
+    attr.size = sizeof(attr);
+    attr.type = PERF_TYPE_TRACEPOINT;
+    attr.config = id;
+    attr.disabled = 1;
+    attr.inherit = 1;
+    fd_ = static_cast<int>(::syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC));
+    if (fd_ >= 0) return;
+  }
+}
+
+Counted::~Counted() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void Counted::start() {
+  if (tally) {
+    tally->allocations = 0;
+    tally->on = true;
+  }
+  if (fd_ >= 0) {
+    ::ioctl(fd_, PERF_EVENT_IOC_RESET, 0);
+    ::ioctl(fd_, PERF_EVENT_IOC_ENABLE, 0);
+  }
+}
+
+void Counted::stop(std::size_t count) {
+  std::uint64_t calls = 0;
+  bool counted = fd_ >= 0 && ::ioctl(fd_, PERF_EVENT_IOC_DISABLE, 0) == 0 &&
+                 ::read(fd_, &calls, sizeof(calls)) == static_cast<ssize_t>(sizeof(calls));
+  if (tally) tally->on = false;
+  if (counted) print("syscalls", static_cast<double>(calls) / static_cast<double>(count));
+  else note("system calls not measurable here");
+  if (tally) print("allocations", static_cast<double>(tally->allocations) / static_cast<double>(count));
+}
+
+}  // namespace bench

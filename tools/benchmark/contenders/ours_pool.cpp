@@ -1,0 +1,114 @@
+// Pools: one task after the other, streams, maps.
+#include <chrono>
+#include <cstdint>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <mp/mp.hpp>
+
+#include "ours.hpp"
+#include "pool_work.hpp"
+
+namespace bench {
+namespace {
+
+using namespace std::chrono_literals;
+
+void stream() {
+  Counted counted;
+  mp::ProcessPoolExecutor pool(kWorkers);
+  auto submit = [&](long n) { return pool.submit(next, n); };
+  std::size_t count = size(300'000, 2000);
+  time_stream(count, submit);
+  counted.per(count, [&] { stream_of(count, submit); });
+}
+
+void round_trip(std::size_t count, std::chrono::microseconds gap) {
+  Counted counted;
+  mp::ProcessPoolExecutor pool(kWorkers);
+  auto once = [&] { keep(pool.submit(next, 1L).result()); };
+  for (int i = 0; i < 100; ++i) once();
+  time_each(count, gap, once);
+  note_cores([&] { return pool.submit(cpu).result(); });
+  counted.per(count, [&] {
+    for (std::size_t i = 0; i < count; ++i) once();
+  });
+}
+void awake() { round_trip(size(30'000, 200), 0us); }
+void parked() { round_trip(size(600, 10), 1000us); }
+void same_core() {
+  pin_to_cpu(0);
+  round_trip(size(5000, 100), 0us);
+}
+
+void map_ints() {
+  mp::Pool pool(kWorkers);
+  std::size_t count = size(1'000'000, 2000);
+  auto numbers = counting_up(count);
+  for (int i = 0; i < 2; ++i) check_sum(pool.map(next, numbers), count);
+  time_per(count, [&] { check_sum(pool.map(next, numbers), count); });
+}
+
+std::string shout(const std::string& word) { return word + "!"; }
+
+// Too long for the string itself: each has memory of its own.
+std::vector<std::string> words(std::size_t count) {
+  std::vector<std::string> all(count);
+  for (std::size_t i = 0; i < count; ++i) all[i] = "a word of forty characters, number " + std::to_string(10'000 + i);
+  return all;
+}
+
+void map_strings() {
+  mp::Pool pool(kWorkers);
+  auto all = words(size(200'000, 1000));
+  auto once = [&] {
+    std::vector<std::string> out = pool.map(shout, all);
+    if (out.size() != all.size() || out.back() != all.back() + "!") note("WRONG RESULT");
+  };
+  once();
+  time_per(all.size(), once);
+}
+
+struct Reading {
+  std::int32_t sensor = 0;
+  double value = 0;
+  std::string unit;
+};
+Reading doubled(Reading r) {
+  r.value *= 2;
+  return r;
+}
+
+void map_structs() {
+  mp::Pool pool(kWorkers);
+  std::vector<Reading> all(size(200'000, 1000), Reading{7, 1.5, "metre"});
+  auto once = [&] {
+    std::vector<Reading> out = pool.map(doubled, all);
+    if (out.size() != all.size() || out.back().value != 3) note("WRONG RESULT");
+  };
+  once();
+  time_per(all.size(), once);
+}
+
+void prime() {
+  mp::ProcessPoolExecutor pool(kWorkers);
+  auto numbers = large_numbers(size(1000, 4));
+  pool.submit(next, 1L).result();
+  auto begin = Clock::now();
+  long primes = 0;
+  for (bool prime : pool.map(is_prime, numbers)) primes += prime;
+  print("value", nanoseconds(Clock::now() - begin) / 1e6);
+  keep(primes);
+}
+
+}  // namespace
+
+std::vector<Entry> pool_entries() {
+  return {{"stream", stream},           {"awake", awake},       {"parked", parked},
+          {"same-core", same_core},     {"map-ints", map_ints}, {"map-strings", map_strings},
+          {"map-structs", map_structs}, {"prime", prime}};
+}
+
+}  // namespace bench

@@ -1,0 +1,70 @@
+// The work that all pools do, so that only the pools differ, and the loops around it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "contender.hpp"
+
+namespace bench {
+
+inline constexpr unsigned kWorkers = 2;
+
+[[gnu::noinline]] inline long next(long n) { return n + 1; }
+
+// A stream of tiny tasks: never more than this many in flight, each result asked for.
+inline constexpr std::size_t kInFlight = 1024;
+
+template <class Submit>
+void stream_of(std::size_t count, Submit&& submit) {
+  using Future = decltype(submit(0L));
+  std::vector<Future> flight;
+  flight.reserve(kInFlight);
+  long sum = 0;
+  std::size_t i = 0;
+  for (; i < count && i < kInFlight; ++i) flight.push_back(submit(static_cast<long>(i)));
+  for (; i < count; ++i) {
+    Future& oldest = flight[i % kInFlight];
+    if constexpr (requires { oldest.result(); }) sum += oldest.result();
+    else sum += oldest.get();
+    oldest = submit(static_cast<long>(i));
+  }
+  for (Future& rest : flight) {
+    if constexpr (requires { rest.result(); }) sum += rest.result();
+    else sum += rest.get();
+  }
+  if (sum != static_cast<long>(count) * static_cast<long>(count + 1) / 2) note("WRONG SUM");
+}
+
+template <class Submit>
+void time_stream(std::size_t count, Submit&& submit) {
+  stream_of(count / 10 + 1, submit);
+  time_per(count, [&] { stream_of(count, submit); });
+}
+
+inline std::vector<long> counting_up(std::size_t count) {
+  std::vector<long> numbers(count);
+  for (std::size_t i = 0; i < count; ++i) numbers[i] = static_cast<long>(i);
+  return numbers;
+}
+
+template <class Range>
+void check_sum(const Range& results, std::size_t count) {
+  long sum = 0;
+  for (long n : results) sum += n;
+  if (sum != static_cast<long>(count) * static_cast<long>(count + 1) / 2) note("WRONG SUM");
+}
+
+// The example prime's function, and numbers of its size.
+[[gnu::noinline]] inline bool is_prime(std::uint64_t n) {
+  if (n < 2) return false;
+  if (n % 2 == 0) return n == 2;
+  for (std::uint64_t d = 3; d <= n / d; d += 2)
+    if (n % d == 0) return false;
+  return true;
+}
+std::vector<std::uint64_t> large_numbers(std::size_t count);
+
+}  // namespace bench

@@ -1,0 +1,109 @@
+// std::async, and the pool of threads that textbooks show: packaged tasks in a deque under a mutex.
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <future>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "contender.hpp"
+#include "pool_work.hpp"
+
+namespace bench {
+namespace {
+
+using namespace std::chrono_literals;
+
+class TextbookPool {
+ public:
+  explicit TextbookPool(unsigned workers) {
+    while (workers--) threads_.emplace_back([this] { work(); });
+  }
+  ~TextbookPool() {
+    {
+      std::lock_guard guard(mutex_);
+      ends_ = true;
+    }
+    posted_.notify_all();
+    for (auto& thread : threads_) thread.join();
+  }
+  template <class F, class... Args>
+  auto submit(F f, Args... args) {
+    std::packaged_task<decltype(f(args...))()> task([=] { return f(args...); });
+    auto future = task.get_future();
+    {
+      std::lock_guard guard(mutex_);
+      tasks_.emplace_back(std::move(task));
+    }
+    posted_.notify_one();
+    return future;
+  }
+
+ private:
+  void work() {
+    for (;;) {
+      std::unique_lock guard(mutex_);
+      posted_.wait(guard, [this] { return ends_ || !tasks_.empty(); });
+      if (tasks_.empty()) return;
+      auto task = std::move(tasks_.front());
+      tasks_.pop_front();
+      guard.unlock();
+      task();
+    }
+  }
+  std::mutex mutex_;
+  std::condition_variable posted_;
+  std::deque<std::packaged_task<void()>> tasks_;
+  bool ends_ = false;
+  std::vector<std::thread> threads_;
+};
+
+template <class Submit>
+void time_round_trips(std::size_t count, std::chrono::microseconds gap, Submit&& submit) {
+  auto once = [&] { keep(submit(1L).get()); };
+  for (int i = 0; i < 50; ++i) once();
+  time_each(count, gap, once);
+}
+
+void textbook_stream() {
+  Counted counted;
+  TextbookPool pool(kWorkers);
+  auto submit = [&](long n) { return pool.submit(next, n); };
+  std::size_t count = size(100'000, 2000);
+  time_stream(count, submit);
+  counted.per(count, [&] { stream_of(count, submit); });
+}
+void textbook_awake() {
+  TextbookPool pool(kWorkers);
+  time_round_trips(size(5000, 100), 0us, [&](long n) { return pool.submit(next, n); });
+}
+void textbook_parked() {
+  TextbookPool pool(kWorkers);
+  time_round_trips(size(600, 10), 1000us, [&](long n) { return pool.submit(next, n); });
+}
+
+std::future<long> async(long n) { return std::async(std::launch::async, next, n); }
+void async_stream() {
+  Counted counted;
+  std::size_t count = size(10'000, 1500);
+  time_stream(count, async);
+  counted.per(count, [&] { stream_of(count, async); });
+}
+void async_awake() { time_round_trips(size(3000, 100), 0us, async); }
+void async_parked() { time_round_trips(size(600, 10), 1000us, async); }
+
+}  // namespace
+}  // namespace bench
+
+int main(int argc, char** argv) {
+  using namespace bench;
+  return contend(argc, argv,
+                 {{{"textbook-stream", textbook_stream},
+                   {"textbook-awake", textbook_awake},
+                   {"textbook-parked", textbook_parked},
+                   {"async-stream", async_stream},
+                   {"async-awake", async_awake},
+                   {"async-parked", async_parked}}});
+}

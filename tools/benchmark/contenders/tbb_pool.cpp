@@ -1,0 +1,89 @@
+// oneTBB. It has no futures: a task_group runs packaged tasks where one is asked for, which is how its users get them.
+// Of its threads the caller is one, so kWorkers + 1 where ours has kWorkers beside the caller; parallel_for and prime use as
+// many as there are CPUs.
+#include <tbb/global_control.h>
+#include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
+#include <tbb/task_group.h>
+
+#include <future>
+#include <memory>
+#include <vector>
+
+#include "contender.hpp"
+#include "pool_work.hpp"
+
+namespace bench {
+namespace {
+
+using namespace std::chrono_literals;
+
+class FuturesOnTbb {
+ public:
+  explicit FuturesOnTbb(unsigned workers)
+      : control_(tbb::global_control::max_allowed_parallelism, workers + 1),
+        arena_(static_cast<int>(workers), 0) {}
+  std::future<long> submit(long n) {
+    auto task = std::make_shared<std::packaged_task<long()>>([n] { return next(n); });
+    auto future = task->get_future();
+    arena_.enqueue([task] { (*task)(); });
+    return future;
+  }
+
+ private:
+  tbb::global_control control_;
+  tbb::task_arena arena_;
+};
+
+void stream() {
+  Counted counted;
+  FuturesOnTbb pool(kWorkers);
+  auto submit = [&](long n) { return pool.submit(n); };
+  std::size_t count = size(100'000, 2000);
+  time_stream(count, submit);
+  counted.per(count, [&] { stream_of(count, submit); });
+}
+
+void round_trip(std::size_t count, std::chrono::microseconds gap) {
+  FuturesOnTbb pool(kWorkers);
+  auto once = [&] { keep(pool.submit(1).get()); };
+  for (int i = 0; i < 100; ++i) once();
+  time_each(count, gap, once);
+}
+void awake() { round_trip(size(5000, 100), 0us); }
+void parked() { round_trip(size(600, 10), 1000us); }
+
+void map_ints() {
+  tbb::global_control control(tbb::global_control::max_allowed_parallelism, kWorkers);
+  std::size_t count = size(1'000'000, 2000);
+  auto numbers = counting_up(count);
+  auto once = [&] {
+    std::vector<long> out(count);
+    tbb::parallel_for(tbb::blocked_range<std::size_t>(0, count), [&](const auto& range) {
+      for (std::size_t i = range.begin(); i != range.end(); ++i) out[i] = next(numbers[i]);
+    });
+    check_sum(out, count);
+  };
+  for (int i = 0; i < 2; ++i) once();
+  time_per(count, once);
+}
+
+void prime() {
+  tbb::global_control control(tbb::global_control::max_allowed_parallelism, kWorkers);
+  auto numbers = large_numbers(size(1000, 4));
+  std::vector<char> out(numbers.size());
+  tbb::parallel_for(0, 1000, [&](int) {});
+  auto begin = Clock::now();
+  tbb::parallel_for(std::size_t{0}, numbers.size(), [&](std::size_t i) { out[i] = is_prime(numbers[i]); });
+  print("value", nanoseconds(Clock::now() - begin) / 1e6);
+}
+
+}  // namespace
+}  // namespace bench
+
+int main(int argc, char** argv) {
+  using namespace bench;
+  return contend(
+      argc, argv,
+      {{{"stream", stream}, {"awake", awake}, {"parked", parked}, {"map-ints", map_ints}, {"prime", prime}}});
+}

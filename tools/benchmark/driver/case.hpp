@@ -1,0 +1,60 @@
+// What is measured, and what came out. A case compares one figure of ours with the rivals' and with the floor, and may have
+// a target; everything in it is a contender: a program that measures once and prints (contenders/contender.hpp).
+//
+//   cases.cpp --Case--> run.cpp --(starts contenders in turns, takes medians)--> Row --> output.cpp, page.cpp
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+struct Contender {
+  std::string name;     // as the table calls it
+  std::string program;  // bench_PROGRAM; a Python script if it ends in .py; under mpirun if it begins with mpi
+  std::string test;     // its first argument
+};
+
+// What one contender printed, over all rounds.
+struct Measurement {
+  std::string name;
+  std::optional<double> value = {};           // median
+  double least = 0, most = 0;                 // of the rounds
+  std::map<std::string, double> detail = {};  // medians of what else it printed: p50, p99, p99.9, syscalls, allocations
+  std::vector<std::string> notes = {};
+  std::string why_not = {};  // where there is no value: "missing", or how it failed
+};
+
+struct Case;
+
+struct Row {
+  const Case* of = nullptr;
+  Measurement ours = {};
+  std::vector<Measurement> parts = {}, rivals = {}, floors = {};  // parts: what a combined figure of ours was made of
+  std::optional<double> floor() const { return floors.empty() ? std::nullopt : floors[0].value; }
+  const Measurement* best_rival() const;
+  std::optional<double> ratio_to_best_rival() const;  // ours / its, whatever the unit
+  std::optional<double> ratio_to_floor() const;
+  std::optional<bool> met() const;  // nothing: no target, or nothing to compare with
+};
+
+// One condition of a target.
+struct Condition {
+  std::string text;
+  std::function<std::optional<bool>(const Row&)> holds;
+};
+
+struct Case {
+  std::string name, unit;
+  std::vector<Contender> ours;  // one, or the parts that `combine` makes a figure of
+  std::vector<Contender> rivals = {}, floors = {};
+  std::vector<Condition> target = {};  // all of them
+  bool more_is_better = false;
+  std::function<double(const std::vector<double>&)> combine = {};
+
+  std::string target_text() const;
+};
+
+// All of them, in the order of the table of targets.
+const std::vector<Case>& all_cases();

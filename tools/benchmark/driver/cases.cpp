@@ -1,0 +1,174 @@
+// The table of cases. Names are AREA/WHAT; --list prints them.
+#include <algorithm>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "case.hpp"
+
+namespace {
+
+using std::optional;
+
+// ---- conditions -----------------------------------------------------------------------------------------------------
+
+Condition at_most(double limit) {
+  return {fmt::format("≤ {:g}", limit), [=](const Row& row) -> optional<bool> {
+            if (!row.ours.value) return {};
+            return *row.ours.value <= limit;
+          }};
+}
+
+Condition at_least(double limit) {
+  return {fmt::format("≥ {:g}", limit), [=](const Row& row) -> optional<bool> {
+            if (!row.ours.value) return {};
+            return *row.ours.value >= limit;
+          }};
+}
+
+Condition at_most_floors(double times) {
+  return {fmt::format("≤ {:g} × floor", times), [=](const Row& row) -> optional<bool> {
+            auto ratio = row.ratio_to_floor();
+            if (!ratio) return {};
+            return *ratio <= times;
+          }};
+}
+
+// At most `times` the best of these rivals (all of them if none is named).
+Condition at_most_rivals(double times, std::vector<std::string> names = {}, const std::string& called = "best rival") {
+  std::string text = times == 1  ? "≤ " + called
+                     : times < 1 ? fmt::format("≤ {} / {:g}", called, 1 / times)
+                                 : fmt::format("≤ {:g} × {}", times, called);
+  return {text, [=](const Row& row) -> optional<bool> {
+            optional<double> best;
+            for (const Measurement& rival : row.rivals) {
+              if (!rival.value) continue;
+              if (names.empty() || std::find(names.begin(), names.end(), rival.name) != names.end())
+                best = std::min(best.value_or(*rival.value), *rival.value);
+            }
+            if (!best || !row.ours.value) return {};
+            return *row.ours.value <= times * *best;
+          }};
+}
+
+// ---- cases ----------------------------------------------------------------------------------------------------------
+
+const std::vector<std::string> kFuturePools = {"Boost.Asio", "oneTBB", "textbook pool", "std::async"};
+
+std::vector<Case> pool_cases() {
+  return {
+      {.name = "pool/stream",
+       .unit = "ns/task",
+       .ours = {{"mp", "ours", "stream"}},
+       .rivals = {{"Boost.Asio", "asio_pool", "stream"},
+                  {"oneTBB", "tbb_pool", "stream"},
+                  {"textbook pool", "std_pool", "textbook-stream"},
+                  {"std::async", "std_pool", "async-stream"},
+                  {"Python futures", "python_pool.py", "stream"},
+                  {"joblib", "python_pool.py", "joblib-stream"}},
+       .floors = {{"spinning line", "floors", "spin"}},
+       .target = {at_most(150), at_most_rivals(1. / 3, kFuturePools, "future pools"),
+                  at_most_rivals(1e-3, {"Python futures"}, "Python")}},
+      {.name = "pool/round-trip-awake",
+       .unit = "ns",
+       .ours = {{"mp", "ours", "awake"}},
+       .rivals = {{"Boost.Asio", "asio_pool", "awake"},
+                  {"oneTBB", "tbb_pool", "awake"},
+                  {"textbook pool", "std_pool", "textbook-awake"},
+                  {"std::async", "std_pool", "async-awake"},
+                  {"Python futures", "python_pool.py", "awake"}},
+       .floors = {{"spinning line", "floors", "spin"}},
+       .target = {at_most(1500), at_most_floors(4)}},
+      {.name = "pool/round-trip-parked",
+       .unit = "ns",
+       .ours = {{"mp", "ours", "parked"}},
+       .rivals = {{"Boost.Asio", "asio_pool", "parked"},
+                  {"oneTBB", "tbb_pool", "parked"},
+                  {"textbook pool", "std_pool", "textbook-parked"},
+                  {"std::async", "std_pool", "async-parked"},
+                  {"Python futures", "python_pool.py", "parked"}},
+       .floors = {{"futex", "floors", "parked"}, {"futex, two cores", "floors", "parked-two-cores"}},
+       .target = {at_most_floors(1.15)}},
+      {.name = "pool/round-trip-same-core",
+       .unit = "ns",
+       .ours = {{"mp", "ours", "same-core"}},
+       .floors = {{"futex", "floors", "same-core"}}},
+      {.name = "pool/map-ints",
+       .unit = "ns/item",
+       .ours = {{"mp", "ours", "map-ints"}},
+       .rivals = {{"oneTBB", "tbb_pool", "map-ints"},
+                  {"OpenMP", "openmp_pool", "map-ints"},
+                  {"Python Pool", "python_pool.py", "map-ints"},
+                  {"joblib", "python_pool.py", "joblib-map-ints"}},
+       .floors = {{"serial loop", "floors", "map-ints"}},
+       .target = {at_most(10), at_most_rivals(1.3, {"oneTBB"}, "oneTBB")}},
+      {.name = "pool/map-strings",
+       .unit = "ns/item",
+       .ours = {{"mp", "ours", "map-strings"}},
+       .rivals = {{"Python Pool", "python_pool.py", "map-strings"}},
+       .target = {at_most(200)}},
+      {.name = "pool/map-structs",
+       .unit = "ns/item",
+       .ours = {{"mp", "ours", "map-structs"}},
+       .rivals = {{"Python Pool", "python_pool.py", "map-structs"}},
+       .target = {at_most(200)}},
+      {.name = "pool/prime",
+       .unit = "ms",
+       .ours = {{"mp", "ours", "prime"}},
+       .rivals = {{"oneTBB", "tbb_pool", "prime"}, {"OpenMP", "openmp_pool", "prime"}},
+       .floors = {{"serial", "floors", "prime"}},
+       .target = {at_most_rivals(1 / 0.98, {"oneTBB"}, "oneTBB")}},
+  };
+}
+
+}  // namespace
+
+const Measurement* Row::best_rival() const {
+  const Measurement* best = nullptr;
+  for (const Measurement& rival : rivals) {
+    if (!rival.value) continue;
+    if (!best || (of->more_is_better ? *rival.value > *best->value : *rival.value < *best->value)) best = &rival;
+  }
+  return best;
+}
+
+optional<double> Row::ratio_to_best_rival() const {
+  const Measurement* best = best_rival();
+  if (!best || !ours.value || *best->value == 0) return {};
+  return *ours.value / *best->value;
+}
+
+optional<double> Row::ratio_to_floor() const {
+  if (!ours.value || !floor() || *floor() == 0) return {};
+  return *ours.value / *floor();
+}
+
+optional<bool> Row::met() const {
+  if (of->target.empty()) return {};
+  bool unknown = false;
+  for (const Condition& condition : of->target) {
+    auto holds = condition.holds(*this);
+    if (!holds) unknown = true;
+    else if (!*holds) return false;
+  }
+  if (unknown) return {};
+  return true;
+}
+
+std::string Case::target_text() const {
+  std::string text;
+  for (const Condition& condition : target) text += (text.empty() ? "" : "; ") + condition.text;
+  return text;
+}
+
+const std::vector<Case>& all_cases() {
+  static const std::vector<Case> cases = [] {
+    std::vector<Case> all;
+    for (auto part : {pool_cases}) {
+      auto some = part();
+      all.insert(all.end(), some.begin(), some.end());
+    }
+    return all;
+  }();
+  return cases;
+}
