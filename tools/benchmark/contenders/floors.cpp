@@ -1,20 +1,17 @@
 // What the machine itself can do: one cache line from core to core and back, spinning and with futexes; an ideal ring;
 // memcpy; fork and posix_spawn bare. No design on this hardware is faster, so every ratio to these says what is left.
 #include <linux/futex.h>
-#include <sched.h>
-#include <signal.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
-#include <cstring>
-#include <memory>
-#include <new>
-#include <thread>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
 
+#include "beside.hpp"
+#include "channel_work.hpp"
 #include "contender.hpp"
 #include "pool_work.hpp"
 
@@ -22,37 +19,6 @@ namespace bench {
 namespace {
 
 using namespace std::chrono_literals;
-
-template <class T>
-T* shared(std::size_t extra = 0) {
-  void* page =
-      ::mmap(nullptr, sizeof(T) + extra, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-  if (page == MAP_FAILED) throw std::bad_alloc();
-  return new (page) T();
-}
-
-// Another process that runs work() and ends; gone with this one at the latest.
-template <class Work>
-class Beside {
- public:
-  explicit Beside(Work work) : pid_(::fork()) {
-    if (pid_ != 0) return;
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    work();
-    ::_exit(0);
-  }
-  ~Beside() { ::waitpid(pid_, nullptr, 0); }
-  Beside(const Beside&) = delete;
-
- private:
-  pid_t pid_;
-};
-
-void relax() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
 
 void sleep_on(std::atomic<std::uint32_t>& word, std::uint32_t while_it_is) {
   ::syscall(SYS_futex, &word, FUTEX_WAIT, while_it_is, nullptr, nullptr, 0);
@@ -122,6 +88,107 @@ void futex_same_core() {
   futex(size(10'000, 100), 0us);
 }
 
+// An ideal ring: one producer, one consumer, each with its own index in its own line and a copy of the other's, on two cores.
+// Published every `batch` messages; nobody sleeps, nobody can die, no message is longer than a slot.
+template <class T, std::size_t Slots>
+class Ring {
+ public:
+  void put(const T& item, std::size_t batch = 1) {
+    while (put_ - seen_head_ == Slots) {
+      seen_head_ = head_.load(std::memory_order_acquire);
+      if (put_ - seen_head_ == Slots) relax();
+    }
+    slots_[put_ % Slots] = item;
+    if (++put_ % batch == 0) tail_.store(put_, std::memory_order_release);
+  }
+  void get(T& item, std::size_t batch = 1) {
+    while (taken_ == seen_tail_) {
+      seen_tail_ = tail_.load(std::memory_order_acquire);
+      if (taken_ == seen_tail_) relax();
+    }
+    item = slots_[taken_ % Slots];
+    if (++taken_ % batch == 0) head_.store(taken_, std::memory_order_release);
+  }
+
+ private:
+  alignas(64) std::atomic<std::size_t> tail_{0};
+  alignas(64) std::size_t put_ = 0, seen_head_ = 0;
+  alignas(64) std::atomic<std::size_t> head_{0};
+  alignas(64) std::size_t taken_ = 0, seen_tail_ = 0;
+  alignas(64) T slots_[Slots];
+};
+
+// The last batch must be full.
+template <class T, std::size_t Slots>
+void through_ring(std::size_t count, std::size_t batch) {
+  count = count / batch * batch;
+  auto* ring = shared<Ring<T, Slots>>();
+  auto* done = shared<Ring<long, 8>>();
+  Beside consumer([=] {
+    pin_to_cpu(1);
+    static T item;
+    done->put(0);
+    for (std::size_t n = 0; n < count; ++n) {
+      ring->get(item, batch);
+      keep(item);
+    }
+    done->put(0);
+  });
+  pin_to_cpu(0);
+  long word;
+  done->get(word);
+  static T item{};
+  time_per(count, [&] {
+    for (std::size_t n = 0; n < count; ++n) {
+      keep(item);
+      ring->put(item, batch);
+    }
+    done->get(word);
+  });
+}
+void ring() { through_ring<long, 1024>(size(5'000'000, 2000), 1); }
+void ring_kib() { through_ring<Kib, 64>(size(500'000, 1024), 1); }
+void memcpy_kib() { through_ring<Kib, 64>(size(500'000, 1024), 32); }
+
+// What a stream of tasks cannot do without: a line of words there, worked on, and a line of words back.
+void ring_and_back() {
+  std::size_t count = size(2'000'000, 2000);
+  auto* there = shared<Ring<long, 1024>>();
+  auto* back = shared<Ring<long, 1024>>();
+  Beside worker([=] {
+    pin_to_cpu(1);
+    for (std::size_t n = 0; n < count; ++n) {
+      long word;
+      there->get(word);
+      back->put(next(word));
+    }
+  });
+  pin_to_cpu(0);
+  time_per(count, [&] {
+    long word;
+    for (std::size_t n = 0; n < count; ++n) {
+      if (n >= kInFlight / 2) back->get(word);
+      there->put(static_cast<long>(n));
+    }
+    for (std::size_t n = 0; n < std::min(count, kInFlight / 2); ++n) back->get(word);
+  });
+}
+
+// 1 KiB into a buffer and out of it, by one process: no other core has to see it.
+void memcpy_one_core() {
+  std::size_t count = size(1'000'000, 1000);
+  static Kib in, out, buffer[64];
+  time_per(count, [&] {
+    for (std::size_t n = 0; n < count; ++n) {
+      keep(in);
+      buffer[n % 64] = in;
+      keep(buffer);
+      out = buffer[n % 64];
+      keep(out);
+    }
+  });
+}
+
 // The map without a pool: one loop over the input into an output made for it.
 void map_ints() {
   std::size_t count = size(1'000'000, 2000);
@@ -155,6 +222,11 @@ int main(int argc, char** argv) {
                    {"parked", futex_parked},
                    {"parked-two-cores", futex_two_cores},
                    {"same-core", futex_same_core},
+                   {"ring", ring},
+                   {"ring-kib", ring_kib},
+                   {"memcpy-kib", memcpy_kib},
+                   {"memcpy-one-core", memcpy_one_core},
+                   {"ring-and-back", ring_and_back},
                    {"map-ints", map_ints},
                    {"prime", prime}}});
 }

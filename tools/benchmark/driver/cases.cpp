@@ -27,7 +27,7 @@ Condition at_least(double limit) {
 }
 
 Condition at_most_floors(double times) {
-  return {fmt::format("≤ {:g} × floor", times), [=](const Row& row) -> optional<bool> {
+  return {fmt::format("≤ {:.4g} × floor", times), [=](const Row& row) -> optional<bool> {
             auto ratio = row.ratio_to_floor();
             if (!ratio) return {};
             return *ratio <= times;
@@ -37,8 +37,8 @@ Condition at_most_floors(double times) {
 // At most `times` the best of these rivals (all of them if none is named).
 Condition at_most_rivals(double times, std::vector<std::string> names = {}, const std::string& called = "best rival") {
   std::string text = times == 1  ? "≤ " + called
-                     : times < 1 ? fmt::format("≤ {} / {:g}", called, 1 / times)
-                                 : fmt::format("≤ {:g} × {}", times, called);
+                     : times < 1 ? fmt::format("≤ {} / {:.4g}", called, 1 / times)
+                                 : fmt::format("≤ {:.4g} × {}", times, called);
   return {text, [=](const Row& row) -> optional<bool> {
             optional<double> best;
             for (const Measurement& rival : row.rivals) {
@@ -66,7 +66,7 @@ std::vector<Case> pool_cases() {
                   {"std::async", "std_pool", "async-stream"},
                   {"Python futures", "python_pool.py", "stream"},
                   {"joblib", "python_pool.py", "joblib-stream"}},
-       .floors = {{"spinning line", "floors", "spin"}},
+       .floors = {{"rings there and back", "floors", "ring-and-back"}},
        .target = {at_most(150), at_most_rivals(1. / 3, kFuturePools, "future pools"),
                   at_most_rivals(1e-3, {"Python futures"}, "Python")}},
       {.name = "pool/round-trip-awake",
@@ -121,6 +121,88 @@ std::vector<Case> pool_cases() {
   };
 }
 
+std::vector<Contender> channel_rivals(const std::string& test, bool with_mpi = true) {
+  std::vector<Contender> rivals = {{"message_queue", "interprocess_channel", test}, {"ZeroMQ", "zmq_channel", test}};
+  if (with_mpi) rivals.push_back({"Open MPI", "mpi_channel", test});
+  std::string what = test.substr(test.find('-'));
+  rivals.push_back({"pipe", "os_channel", "pipe" + what});
+  rivals.push_back({"Unix socket", "os_channel", "socket" + what});
+  rivals.push_back({"Python", "python_channel.py", test});
+  return rivals;
+}
+
+std::vector<Case> channel_cases() {
+  return {
+      {.name = "queue/one-to-one",
+       .unit = "ns/message",
+       .ours = {{"mp", "ours", "queue-1to1"}},
+       .rivals = channel_rivals("queue-1to1"),
+       .floors = {{"ideal ring", "floors", "ring"}},
+       .target = {at_most(50), at_most_rivals(1)}},
+      {.name = "queue/two-to-two",
+       .unit = "ns/message",
+       .ours = {{"mp", "ours", "queue-2to2"}},
+       .rivals = channel_rivals("queue-2to2", false),
+       .floors = {{"ideal ring, 1 to 1", "floors", "ring"}},
+       .target = {at_most(120), at_most_rivals(1)}},
+      {.name = "queue/1-KiB",
+       .unit = "ns/message",
+       .ours = {{"mp", "ours", "queue-kib"}},
+       .rivals = channel_rivals("queue-kib"),
+       .floors = {{"memcpy, core to core", "floors", "memcpy-kib"},
+                  {"ideal ring", "floors", "ring-kib"},
+                  {"memcpy, one core", "floors", "memcpy-one-core"}},
+       .target = {at_most_floors(1 / 0.6)}},
+      {.name = "pipe/round-trip-awake",
+       .unit = "ns",
+       .ours = {{"mp", "ours", "pipe-awake"}},
+       .rivals = channel_rivals("pipe-awake"),
+       .floors = {{"spinning line", "floors", "spin"}},
+       .target = {at_most_rivals(1.3, {"Open MPI"}, "Open MPI")}},
+      {.name = "pipe/round-trip-parked",
+       .unit = "ns",
+       .ours = {{"mp", "ours", "pipe-parked"}},
+       .rivals = channel_rivals("pipe-parked", false),
+       .floors = {{"futex", "floors", "parked"}, {"futex, two cores", "floors", "parked-two-cores"}},
+       .target = {at_most_floors(1.15)}},
+      {.name = "pipe/round-trip-same-core",
+       .unit = "ns",
+       .ours = {{"mp", "ours", "pipe-same-core"}},
+       .floors = {{"futex", "floors", "same-core"}}},
+      {.name = "pipe/stream",  // 20 million a second
+       .unit = "ns/message",
+       .ours = {{"mp", "ours", "pipe-stream"}},
+       .rivals = {{"Open MPI", "mpi_channel", "queue-1to1"},
+                  {"pipe", "os_channel", "pipe-1to1"},
+                  {"Unix socket", "os_channel", "socket-1to1"},
+                  {"Python", "python_channel.py", "pipe-stream"}},
+       .floors = {{"ideal ring", "floors", "ring"}},
+       .target = {at_most(50)}},
+      {.name = "lock/Lock",
+       .unit = "ns",
+       .ours = {{"mp", "locks", "lock"}},
+       .rivals = {{"std::mutex, threads only", "locks", "std-mutex"},
+                  {"robust pthread mutex", "locks", "robust-mutex"},
+                  {"Boost.Interprocess", "locks", "boost-mutex"},
+                  {"Python", "python_channel.py", "lock"}},
+       .floors = {{"exchange and store", "locks", "exchange"}},
+       .target = {at_most(10)}},
+      {.name = "lock/RLock",
+       .unit = "ns",
+       .ours = {{"mp", "locks", "rlock"}},
+       .rivals = {{"std::recursive_mutex, threads only", "locks", "std-recursive-mutex"},
+                  {"Python", "python_channel.py", "rlock"}},
+       .floors = {{"exchange and store", "locks", "exchange"}},
+       .target = {at_most(12)}},
+      {.name = "lock/Value-add",
+       .unit = "ns",
+       .ours = {{"mp", "locks", "value"}},
+       .rivals = {{"Python", "python_channel.py", "value"}},
+       .floors = {{"std::atomic", "locks", "atomic"}},
+       .target = {at_most(10)}},
+  };
+}
+
 }  // namespace
 
 const Measurement* Row::best_rival() const {
@@ -164,7 +246,7 @@ std::string Case::target_text() const {
 const std::vector<Case>& all_cases() {
   static const std::vector<Case> cases = [] {
     std::vector<Case> all;
-    for (auto part : {pool_cases}) {
+    for (auto part : {pool_cases, channel_cases}) {
       auto some = part();
       all.insert(all.end(), some.begin(), some.end());
     }

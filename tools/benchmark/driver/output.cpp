@@ -15,7 +15,7 @@ std::string figure(std::optional<double> value) {
 }
 
 void print_machine(const Machine& machine) {
-  for (const auto& [key, value] : machine) fmt::print("{:<12} {}\n", key, value);
+  for (const auto& [key, value] : machine) fmt::print("{:<16} {}\n", key, value);
   fmt::print("\n");
 }
 
