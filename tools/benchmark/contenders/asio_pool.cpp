@@ -30,6 +30,7 @@ void round_trip(std::size_t count, std::chrono::microseconds gap) {
   auto once = [&] { keep(submit_to(pool, 1).get()); };
   for (int i = 0; i < 100; ++i) once();
   time_each(count, gap, once);
+  note_cores([&] { return asio::post(pool, asio::use_future(cpu)).get(); });
 }
 void awake() { round_trip(size(5000, 100), 0us); }
 void parked() { round_trip(size(600, 10), 1000us); }

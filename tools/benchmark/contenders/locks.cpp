@@ -8,7 +8,6 @@
 #include <mutex>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include <mp/mp.hpp>
@@ -51,35 +50,58 @@ class Exchange {
 };
 
 template <class Mutex>
-void lock_and_unlock(benchmark::State& state) {
+struct LockAndUnlock {
   Mutex mutex;
-  for (auto _ : state) {
+  void operator()() {
     mutex.lock();
     mutex.unlock();
   }
+};
+
+template <class Number>
+struct Add {
+  Number number{0};
+  void operator()() { benchmark::DoNotOptimize(number += 1); }
+};
+
+template <class Operation>
+void run(benchmark::State& state) {
+  Operation operation;
+  for (auto _ : state) operation();
 }
 
-void value_add(benchmark::State& state) {
-  mp::Value<long> value(0);
-  for (auto _ : state) benchmark::DoNotOptimize(value += 1);
-}
-void atomic_add(benchmark::State& state) {
-  std::atomic<long> value{0};
-  for (auto _ : state) benchmark::DoNotOptimize(value += 1);
+template <class Operation>
+void count() {
+  Counted counted;
+  Operation operation;
+  constexpr std::size_t kCount = 10'000;
+  counted.per(kCount, [&] {
+    for (std::size_t i = 0; i < kCount; ++i) operation();
+  });
 }
 
-const std::vector<std::pair<std::string, void (*)(benchmark::State&)>> kCases = {
-    {"lock", lock_and_unlock<mp::Lock>},
-    {"rlock", lock_and_unlock<mp::RLock>},
-    {"value", value_add},
-    {"std-mutex", lock_and_unlock<std::mutex>},
-    {"std-recursive-mutex", lock_and_unlock<std::recursive_mutex>},
-    {"robust-mutex", lock_and_unlock<RobustMutex>},
+struct Measured {
+  std::string name;
+  void (*timed)(benchmark::State&);
+  void (*counted)();
+};
+template <class Operation>
+Measured measured(const char* name) {
+  return {name, run<Operation>, count<Operation>};
+}
+
+const std::vector<Measured> kCases = {
+    measured<LockAndUnlock<mp::Lock>>("lock"),
+    measured<LockAndUnlock<mp::RLock>>("rlock"),
+    measured<Add<mp::Value<long>>>("value"),
+    measured<LockAndUnlock<std::mutex>>("std-mutex"),
+    measured<LockAndUnlock<std::recursive_mutex>>("std-recursive-mutex"),
+    measured<LockAndUnlock<RobustMutex>>("robust-mutex"),
 #ifdef BOOST_INTERPROCESS_MUTEX_HPP
-    {"boost-mutex", lock_and_unlock<boost::interprocess::interprocess_mutex>},
+    measured<LockAndUnlock<boost::interprocess::interprocess_mutex>>("boost-mutex"),
 #endif
-    {"exchange", lock_and_unlock<Exchange>},
-    {"atomic", atomic_add},
+    measured<LockAndUnlock<Exchange>>("exchange"),
+    measured<Add<std::atomic<long>>>("atomic"),
 };
 
 // Google Benchmark's figure as a contender prints it.
@@ -98,14 +120,16 @@ class Printer : public benchmark::BenchmarkReporter {
 int main(int argc, char** argv) {
   mp::freeze_support();
   bool quick = argc > 2 && std::string(argv[2]) == "quick";
-  for (const auto& [name, run] : bench::kCases) {
+  for (const auto& [name, timed, counted] : bench::kCases) {
     if (argc < 2 || name != argv[1]) continue;
-    benchmark::RegisterBenchmark(name.c_str(), run)->MinTime(quick ? 0.001 : 0.2);
+    benchmark::RegisterBenchmark(name.c_str(), timed)->MinTime(quick ? 0.001 : 0.2);
     std::jthread second([](std::stop_token stop) {  // a process with one thread gets locks without atomics from glibc
       while (!stop.stop_requested()) std::this_thread::sleep_for(std::chrono::milliseconds(10));
     });
     bench::Printer printer;
-    return benchmark::RunSpecifiedBenchmarks(&printer) ? 0 : 1;
+    if (benchmark::RunSpecifiedBenchmarks(&printer) == 0) return 1;
+    counted();
+    return 0;
   }
   return 2;
 }

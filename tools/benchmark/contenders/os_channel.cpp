@@ -1,6 +1,7 @@
 // What the kernel brings: pipes, and Unix sockets that keep messages apart. One write and one read a message.
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <system_error>
@@ -110,7 +111,7 @@ void block() {
     move_all(there.out, other.data(), false);
     move_all(back.in, other.data(), true);
   });
-  time_per(1, [&] {
+  time_per(1000, [&] {  // in microseconds
     move_all(there.in, mine.data(), true);
     move_all(back.out, mine.data(), false);
   });

@@ -6,7 +6,6 @@
 namespace bench {
 
 std::vector<Entry> pool_entries();
-std::vector<Entry> growth_entries();
 std::vector<Entry> channel_entries();
 std::vector<Entry> process_entries();
 std::vector<Entry> memory_entries();

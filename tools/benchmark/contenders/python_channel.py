@@ -4,6 +4,7 @@ usage: python_channel.py CASE [quick]
 """
 
 import multiprocessing
+import resource
 import sys
 import time
 
@@ -52,7 +53,7 @@ def round_trip(count, gap):
     here, there = multiprocessing.Pipe()
     other = multiprocessing.Process(target=echo, args=(there,))
     other.start()
-    took = []
+    took, before = [], resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
     for i in range(count):
         if gap:
             time.sleep(gap)
@@ -60,6 +61,8 @@ def round_trip(count, gap):
         here.send(i)
         here.recv()
         took.append(time.perf_counter() - begin)
+    slept = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before - (count if gap else 0)
+    print("slept-percent", 100 * max(slept, 0) / count)
     here.send(None)
     other.join()
     took.sort()

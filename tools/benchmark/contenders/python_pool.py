@@ -5,6 +5,7 @@ usage: python_pool.py CASE [quick]
 
 import concurrent.futures
 import multiprocessing
+import resource
 import sys
 import time
 
@@ -33,7 +34,12 @@ def words(count):
     return [f"a word of forty characters, number {10000 + i}" for i in range(count)]
 
 
-def print_latencies(took):
+def switches():
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
+
+def print_latencies(took, slept):
+    print("slept-percent", 100 * max(slept, 0) / len(took))
     took.sort()
     for key, part in (("value", 0.5), ("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)):
         print(key, took[int(part * (len(took) - 1))] * 1e9)
@@ -59,13 +65,15 @@ def round_trip(count, gap):
     took = []
     with concurrent.futures.ProcessPoolExecutor(WORKERS) as pool:
         pool.submit(following, 1).result()
+        before = switches()
         for _ in range(count):
             if gap:
                 time.sleep(gap)
             begin = time.perf_counter()
             pool.submit(following, 1).result()
             took.append(time.perf_counter() - begin)
-    print_latencies(took)
+        slept = switches() - before - (count if gap else 0)
+    print_latencies(took, slept)
 
 
 def timed_map(function, items, repeat=1, chunksize=None):

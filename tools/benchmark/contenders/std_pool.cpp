@@ -62,9 +62,10 @@ class TextbookPool {
 
 template <class Submit>
 void time_round_trips(std::size_t count, std::chrono::microseconds gap, Submit&& submit) {
-  auto once = [&] { keep(submit(1L).get()); };
+  auto once = [&] { keep(submit(next, 1L).get()); };
   for (int i = 0; i < 50; ++i) once();
   time_each(count, gap, once);
+  note_cores([&] { return submit(cpu).get(); });
 }
 
 void textbook_stream() {
@@ -77,19 +78,20 @@ void textbook_stream() {
 }
 void textbook_awake() {
   TextbookPool pool(kWorkers);
-  time_round_trips(size(5000, 100), 0us, [&](long n) { return pool.submit(next, n); });
+  time_round_trips(size(5000, 100), 0us, [&](auto... call) { return pool.submit(call...); });
 }
 void textbook_parked() {
   TextbookPool pool(kWorkers);
-  time_round_trips(size(600, 10), 1000us, [&](long n) { return pool.submit(next, n); });
+  time_round_trips(size(600, 10), 1000us, [&](auto... call) { return pool.submit(call...); });
 }
 
-std::future<long> async(long n) { return std::async(std::launch::async, next, n); }
+constexpr auto async = [](auto... call) { return std::async(std::launch::async, call...); };
 void async_stream() {
   Counted counted;
   std::size_t count = size(10'000, 1500);
-  time_stream(count, async);
-  counted.per(count, [&] { stream_of(count, async); });
+  auto submit = [](long n) { return async(next, n); };
+  time_stream(count, submit);
+  counted.per(count, [&] { stream_of(count, submit); });
 }
 void async_awake() { time_round_trips(size(3000, 100), 0us, async); }
 void async_parked() { time_round_trips(size(600, 10), 1000us, async); }

@@ -8,6 +8,8 @@
 
 #include <future>
 #include <memory>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "contender.hpp"
@@ -23,8 +25,9 @@ class FuturesOnTbb {
   explicit FuturesOnTbb(unsigned workers)
       : control_(tbb::global_control::max_allowed_parallelism, workers + 1),
         arena_(static_cast<int>(workers), 0) {}
-  std::future<long> submit(long n) {
-    auto task = std::make_shared<std::packaged_task<long()>>([n] { return next(n); });
+  template <class F>
+  std::future<std::invoke_result_t<F>> submit(F f) {
+    auto task = std::make_shared<std::packaged_task<std::invoke_result_t<F>()>>(std::move(f));
     auto future = task->get_future();
     arena_.enqueue([task] { (*task)(); });
     return future;
@@ -38,7 +41,7 @@ class FuturesOnTbb {
 void stream() {
   Counted counted;
   FuturesOnTbb pool(kWorkers);
-  auto submit = [&](long n) { return pool.submit(n); };
+  auto submit = [&](long n) { return pool.submit([n] { return next(n); }); };
   std::size_t count = size(100'000, 2000);
   time_stream(count, submit);
   counted.per(count, [&] { stream_of(count, submit); });
@@ -46,9 +49,10 @@ void stream() {
 
 void round_trip(std::size_t count, std::chrono::microseconds gap) {
   FuturesOnTbb pool(kWorkers);
-  auto once = [&] { keep(pool.submit(1).get()); };
+  auto once = [&] { keep(pool.submit([] { return next(1); }).get()); };
   for (int i = 0; i < 100; ++i) once();
   time_each(count, gap, once);
+  note_cores([&] { return pool.submit(cpu).get(); });
 }
 void awake() { round_trip(size(5000, 100), 0us); }
 void parked() { round_trip(size(600, 10), 1000us); }

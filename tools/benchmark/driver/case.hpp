@@ -30,13 +30,14 @@ struct Case;
 
 struct Row {
   const Case* of = nullptr;
+  bool quick = false;  // figures that mean nothing
   Measurement ours = {};
   std::vector<Measurement> parts = {}, rivals = {}, floors = {};  // parts: what a combined figure of ours was made of
   std::optional<double> floor() const { return floors.empty() ? std::nullopt : floors[0].value; }
   const Measurement* best_rival() const;
   std::optional<double> ratio_to_best_rival() const;  // ours / its, whatever the unit
   std::optional<double> ratio_to_floor() const;
-  std::optional<bool> met() const;  // nothing: no target, or nothing to compare with
+  std::optional<bool> met() const;  // nothing: no target, nothing to compare with, or quick
 };
 
 // One condition of a target.

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 
@@ -42,6 +43,7 @@ Machine this_machine() {
   ::uname(&kernel);
   std::string governor = first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
   std::string model = of_cpuinfo("model name");
+  const char* commit = std::getenv("MP_COMMIT");  // tools/bench knows it
   Machine machine = {
       {"date", fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(std::time(nullptr)))},
       {"cpu", model.empty() ? kernel.machine : model},
@@ -51,6 +53,7 @@ Machine this_machine() {
       {"governor", governor.empty() ? "not visible" : governor},
       {"clock", first_line("/sys/devices/system/clocksource/clocksource0/current_clocksource")},
       {"load", first_line("/proc/loadavg")},
+      {"mp", commit ? VERSION + std::string(", ") + commit : VERSION},
       {"compiler", COMPILER},
   };
   std::istringstream versions(VERSIONS);  // "NAME=VERSION;..." of what was built

@@ -29,7 +29,7 @@ std::string padded(const std::string& text, std::size_t width) {
 }
 
 std::string verdict(const Row& row) {
-  if (row.of->target.empty()) return "";
+  if (row.of->target.empty() || row.quick) return "";
   auto met = row.met();
   return !met ? "unknown" : *met ? "met" : "NOT MET";
 }
@@ -78,7 +78,7 @@ void print_row(const Row& row) {
   list("rivals:", row.rivals);
   list("floors:", row.floors);
   if (auto text = detail_of(row.ours); !text.empty()) fmt::print("    ours:   {}\n", text);
-  for (const auto* all : {&row.parts, &row.floors})
+  for (const auto* all : {&row.parts, &row.rivals, &row.floors})
     for (const auto& m : *all)
       if (auto text = detail_of(m); !text.empty()) fmt::print("    {}: {}\n", m.name, text);
   std::fflush(stdout);

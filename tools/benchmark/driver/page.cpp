@@ -35,7 +35,7 @@ std::string escaped(const std::string& text) {
 }
 
 std::string verdict(const Row& row) {
-  if (row.of->target.empty()) return "";
+  if (row.of->target.empty() || row.quick) return "";
   auto met = row.met();
   return !met ? "unknown" : *met ? "<span class=met>met</span>" : "<span class=not>not met</span>";
 }

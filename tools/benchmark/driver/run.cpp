@@ -189,7 +189,7 @@ Row run_case(const Case& which, const RunOptions& options) {
     }
   }
 
-  Row row{.of = &which};
+  Row row{.of = &which, .quick = options.quick};
   std::size_t at = 0;
   for (const Contender& part : which.ours) row.parts.push_back(sum_up(part.name, printed[at++]));
   for (const Contender& rival : which.rivals) row.rivals.push_back(sum_up(rival.name, printed[at++]));
