@@ -17,12 +17,10 @@ auto submit_to(asio::thread_pool& pool, long n) {
 }
 
 void stream() {
-  Counted counted;
-  asio::thread_pool pool(kWorkers);
-  auto submit = [&](long n) { return submit_to(pool, n); };
-  std::size_t count = size(100'000, 2000);
-  time_stream(count, submit);
-  counted.per(count, [&] { stream_of(count, submit); });
+  time_then_count([](auto measure) {
+    asio::thread_pool pool(kWorkers);
+    measure_stream(measure, size(100'000, 2000), [&](long n) { return submit_to(pool, n); });
+  });
 }
 
 void round_trip(std::size_t count, std::chrono::microseconds gap) {

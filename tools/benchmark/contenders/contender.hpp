@@ -105,6 +105,15 @@ class Counted {
   int fd_;
 };
 
+// scene(measure) sets everything up, calls measure(count, pass) with what does `count` operations, and tears it down: once
+// to be timed, and once more to be counted, since being counted slows a process down.
+template <class Scene>
+void time_then_count(Scene&& scene) {
+  scene([](std::size_t count, auto&& pass) { time_per(count, pass); });
+  Counted counted;
+  scene([&](std::size_t count, auto&& pass) { counted.per(count, pass); });
+}
+
 // Prints how often the two sides of a round trip ran on different cores; other_side() is sched_getcpu() over there.
 template <class OtherSide>
 void note_cores(OtherSide&& other_side) {

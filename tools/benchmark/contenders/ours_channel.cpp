@@ -10,39 +10,36 @@ namespace {
 using namespace std::chrono_literals;
 
 // `producers` + `consumers` processes; from the word to go until the last message was taken.
-template <class T>
-void through_queue(std::size_t count, unsigned producers, unsigned consumers) {
-  Counted counted;
+template <class T, class Measure>
+void measure_queue(Measure&& measure, std::size_t count, unsigned producers, unsigned consumers) {
   mp::Queue<T> queue;
   mp::Barrier barrier(static_cast<int>(consumers + producers + 1));
   std::vector<mp::Process> team;
   for (unsigned i = 0; i < producers; ++i) {
     team.emplace_back([=]() mutable {
       T item{};
-      for (int pass = 0; pass < 2; ++pass) {
-        barrier.wait();
-        for (std::size_t n = 0; n < count / producers; ++n) queue.put(item);
-        barrier.wait();
-      }
+      barrier.wait();
+      for (std::size_t n = 0; n < count / producers; ++n) queue.put(item);
+      barrier.wait();
     });
   }
   for (unsigned i = 0; i < consumers; ++i) {
     team.emplace_back([=]() mutable {
-      for (int pass = 0; pass < 2; ++pass) {
-        barrier.wait();
-        for (std::size_t n = 0; n < count / consumers; ++n) keep(queue.get());
-        barrier.wait();
-      }
+      barrier.wait();
+      for (std::size_t n = 0; n < count / consumers; ++n) keep(queue.get());
+      barrier.wait();
     });
   }
   for (auto& process : team) process.start();
-  auto pass = [&] {
+  measure(count, [&] {
     barrier.wait();
     barrier.wait();
-  };
-  time_per(count, pass);
-  counted.per(count, pass);
+  });
   for (auto& process : team) process.join();
+}
+template <class T>
+void through_queue(std::size_t count, unsigned producers, unsigned consumers) {
+  time_then_count([=](auto measure) { measure_queue<T>(measure, count, producers, consumers); });
 }
 void one_to_one() { through_queue<long>(size(2'000'000, 2000), 1, 1); }
 void two_to_two() { through_queue<long>(size(1'000'000, 2000), 2, 2); }
@@ -56,21 +53,30 @@ void echo(mp::Connection end) {
   }
 }
 
-void round_trip(std::size_t count, std::chrono::microseconds gap) {
-  Counted counted;
+template <class Measure>
+void with_echo(Measure&& measure) {
   auto [here, there] = mp::Pipe();
   mp::Process other(echo, there);
   other.start();
-  auto once = [&, &here = here](long word) {
+  measure([&, &here = here](long word) {
     here.send(word);
     return here.recv<long>();
-  };
-  time_echo(count, gap, once);
-  counted.per(count, [&] {
-    for (std::size_t i = 0; i < count; ++i) keep(once(1));
   });
   here.send(kEnd);
   other.join();
+}
+
+void round_trip(std::size_t count, std::chrono::microseconds gap) {
+  with_echo([&](auto once) { time_echo(count, gap, once); });
+  Counted counted;
+  with_echo([&](auto once) {
+    counted.per(count, [&] {
+      for (std::size_t i = 0; i < count; ++i) {
+        if (gap.count()) wait(gap);
+        keep(once(1));
+      }
+    });
+  });
 }
 void pipe_awake() { round_trip(size(50'000, 200), 0us); }
 void pipe_parked() { round_trip(size(600, 10), 1000us); }
@@ -79,8 +85,8 @@ void pipe_same_core() {
   round_trip(size(5000, 100), 0us);
 }
 
-void pipe_stream() {
-  Counted counted;
+template <class Measure>
+void measure_pipe(Measure&& measure) {
   auto [here, there] = mp::Pipe();
   mp::Process other(
       [](mp::Connection end) {
@@ -93,15 +99,16 @@ void pipe_stream() {
       there);
   other.start();
   std::size_t count = size(2'000'000, 2000);
-  auto pass = [&, &here = here] {
+  measure(count, [&, &here = here] {
     for (std::size_t i = 0; i < count; ++i) here.send(static_cast<long>(i));
     here.send(kWhere);
     keep(here.recv<long>());
-  };
-  time_per(count, pass);
-  counted.per(count, pass);
+  });
   here.send(kEnd);
   other.join();
+}
+void pipe_stream() {
+  time_then_count([](auto measure) { measure_pipe(measure); });
 }
 
 }  // namespace

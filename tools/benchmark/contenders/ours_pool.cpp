@@ -17,23 +17,33 @@ namespace {
 using namespace std::chrono_literals;
 
 void stream() {
-  Counted counted;
-  mp::ProcessPoolExecutor pool(kWorkers);
-  auto submit = [&](long n) { return pool.submit(next, n); };
-  std::size_t count = size(300'000, 2000);
-  time_stream(count, submit);
-  counted.per(count, [&] { stream_of(count, submit); });
+  time_then_count([](auto measure) {
+    mp::ProcessPoolExecutor pool(kWorkers);
+    measure_stream(measure, size(300'000, 2000), [&](long n) { return pool.submit(next, n); });
+  });
 }
 
-void round_trip(std::size_t count, std::chrono::microseconds gap) {
-  Counted counted;
+template <class Measure>
+void with_awake_pool(Measure&& measure) {
   mp::ProcessPoolExecutor pool(kWorkers);
   auto once = [&] { keep(pool.submit(next, 1L).result()); };
   for (int i = 0; i < 100; ++i) once();
-  time_each(count, gap, once);
-  note_cores([&] { return pool.submit(cpu).result(); });
-  counted.per(count, [&] {
-    for (std::size_t i = 0; i < count; ++i) once();
+  measure(pool, once);
+}
+
+void round_trip(std::size_t count, std::chrono::microseconds gap) {
+  with_awake_pool([&](auto& pool, auto& once) {
+    time_each(count, gap, once);
+    note_cores([&] { return pool.submit(cpu).result(); });
+  });
+  Counted counted;
+  with_awake_pool([&](auto&, auto& once) {
+    counted.per(count, [&] {
+      for (std::size_t i = 0; i < count; ++i) {
+        if (gap.count()) wait(gap);
+        once();
+      }
+    });
   });
 }
 void awake() { round_trip(size(30'000, 200), 0us); }
@@ -92,8 +102,8 @@ void map_structs() {
   time_per(all.size(), once);
 }
 
-void prime() {
-  mp::ProcessPoolExecutor pool(kWorkers);
+void primes_on(unsigned workers) {
+  mp::ProcessPoolExecutor pool(workers);
   auto numbers = large_numbers(size(1000, 4));
   pool.submit(next, 1L).result();
   auto begin = Clock::now();
@@ -102,13 +112,26 @@ void prime() {
   print("value", nanoseconds(Clock::now() - begin) / 1e6);
   keep(primes);
 }
+void prime() { primes_on(kWorkers); }
+void prime_on_one() { primes_on(1); }
+void prime_on_all() { primes_on(mp::process_cpu_count()); }
+// Only counts: what a perfect pool would make of that many.
+void cpus() { print("value", mp::process_cpu_count()); }
 
 }  // namespace
 
 std::vector<Entry> pool_entries() {
-  return {{"stream", stream},           {"awake", awake},       {"parked", parked},
-          {"same-core", same_core},     {"map-ints", map_ints}, {"map-strings", map_strings},
-          {"map-structs", map_structs}, {"prime", prime}};
+  return {{"stream", stream},
+          {"awake", awake},
+          {"parked", parked},
+          {"same-core", same_core},
+          {"map-ints", map_ints},
+          {"map-strings", map_strings},
+          {"map-structs", map_structs},
+          {"prime", prime},
+          {"prime-on-one", prime_on_one},
+          {"prime-on-all", prime_on_all},
+          {"cpus", cpus}};
 }
 
 }  // namespace bench

@@ -38,10 +38,10 @@ void stream_of(std::size_t count, Submit&& submit) {
   if (sum != static_cast<long>(count) * static_cast<long>(count + 1) / 2) note("WRONG SUM");
 }
 
-template <class Submit>
-void time_stream(std::size_t count, Submit&& submit) {
+template <class Measure, class Submit>
+void measure_stream(Measure&& measure, std::size_t count, Submit&& submit) {
   stream_of(count / 10 + 1, submit);
-  time_per(count, [&] { stream_of(count, submit); });
+  measure(count, [&] { stream_of(count, submit); });
 }
 
 inline std::vector<long> counting_up(std::size_t count) {

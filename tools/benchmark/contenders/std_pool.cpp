@@ -69,12 +69,10 @@ void time_round_trips(std::size_t count, std::chrono::microseconds gap, Submit&&
 }
 
 void textbook_stream() {
-  Counted counted;
-  TextbookPool pool(kWorkers);
-  auto submit = [&](long n) { return pool.submit(next, n); };
-  std::size_t count = size(100'000, 2000);
-  time_stream(count, submit);
-  counted.per(count, [&] { stream_of(count, submit); });
+  time_then_count([](auto measure) {
+    TextbookPool pool(kWorkers);
+    measure_stream(measure, size(100'000, 2000), [&](long n) { return pool.submit(next, n); });
+  });
 }
 void textbook_awake() {
   TextbookPool pool(kWorkers);
@@ -87,11 +85,8 @@ void textbook_parked() {
 
 constexpr auto async = [](auto... call) { return std::async(std::launch::async, call...); };
 void async_stream() {
-  Counted counted;
-  std::size_t count = size(10'000, 1500);
-  auto submit = [](long n) { return async(next, n); };
-  time_stream(count, submit);
-  counted.per(count, [&] { stream_of(count, submit); });
+  time_then_count(
+      [](auto measure) { measure_stream(measure, size(10'000, 1500), [](long n) { return async(next, n); }); });
 }
 void async_awake() { time_round_trips(size(3000, 100), 0us, async); }
 void async_parked() { time_round_trips(size(600, 10), 1000us, async); }

@@ -39,12 +39,10 @@ class FuturesOnTbb {
 };
 
 void stream() {
-  Counted counted;
-  FuturesOnTbb pool(kWorkers);
-  auto submit = [&](long n) { return pool.submit([n] { return next(n); }); };
-  std::size_t count = size(100'000, 2000);
-  time_stream(count, submit);
-  counted.per(count, [&] { stream_of(count, submit); });
+  time_then_count([](auto measure) {
+    FuturesOnTbb pool(kWorkers);
+    measure_stream(measure, size(100'000, 2000), [&](long n) { return pool.submit([n] { return next(n); }); });
+  });
 }
 
 void round_trip(std::size_t count, std::chrono::microseconds gap) {

@@ -278,6 +278,12 @@ std::vector<Case> memory_cases() {
        .target = {at_least(60)},
        .more_is_better = true,
        .combine = least_percent_of_best},
+      {.name = "growth/prime",
+       .unit = "× one",
+       .ours = {{"a worker a CPU, ms", "ours", "prime-on-all"}, {"one worker, ms", "ours", "prime-on-one"}},
+       .floors = {{"perfect", "ours", "cpus"}},
+       .more_is_better = true,
+       .combine = last_to_first},
       {.name = "growth/queued",  // flat: half as much again at most
        .unit = "most/least",
        .ours = {{"10^3, ns/task", "ours", "queued-1e3"},
