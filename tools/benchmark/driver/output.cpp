@@ -60,14 +60,14 @@ ordered_json detail_json(const Measurement& m) {
 }  // namespace
 
 void print_head() {
-  fmt::print("{:<26} {:>9} {:<8} {:>17} {:>7} {:>9} {:>7}  {:<8} {}\n", "case", "ours", "unit", "least..most", "/rival",
-             "floor", "/floor", "", "target");
+  fmt::print("{:<30} {:>9} {:<10} {:>17} {:>7} {:>9} {:>7}  {:<8} {}\n", "case", "ours", "unit", "least..most",
+             "/rival", "floor", "/floor", "", "target");
 }
 
 void print_row(const Row& row) {
   std::string spread = row.ours.value ? figure(row.ours.least) + ".." + figure(row.ours.most) : row.ours.why_not;
-  fmt::print("{:<26} {:>9} {} {:>17} {:>7} {:>9} {:>7}  {:<8} {}\n", row.of->name, figure(row.ours.value),
-             padded(row.of->unit, 8), spread, figure(row.ratio_to_best_rival()), figure(row.floor()),
+  fmt::print("{:<30} {:>9} {} {:>17} {:>7} {:>9} {:>7}  {:<8} {}\n", row.of->name, figure(row.ours.value),
+             padded(row.of->unit, 10), spread, figure(row.ratio_to_best_rival()), figure(row.floor()),
              figure(row.ratio_to_floor()), verdict(row), row.of->target_text());
   auto list = [](const char* title, const std::vector<Measurement>& all) {
     std::string text;

@@ -58,7 +58,7 @@ std::string chart(const Row& row) {
   }
   if (most <= 0) return "<p class=dim>no figures</p>\n";
   bool logarithmic = most / least > 30;
-  constexpr double kLeft = 170, kWidth = 500, kStep = 22;
+  constexpr double kLeft = 240, kWidth = 500, kStep = 22;
   auto length = [&](double value) {
     if (value <= 0) return 0.0;
     if (!logarithmic) return kWidth * value / most;
