@@ -26,10 +26,14 @@ Condition at_least(double limit) {
           }};
 }
 
+// Nobody is faster than the floor: where ours seems to be, the floor was disturbed (by another program, or by where the
+// kernel put its two sides), and nothing can be said.
+constexpr double kDisturbed = 0.9;
+
 Condition at_most_floors(double times) {
   return {fmt::format("≤ {:.4g} × floor", times), [=](const Row& row) -> optional<bool> {
             auto ratio = row.ratio_to_floor();
-            if (!ratio) return {};
+            if (!ratio || *ratio < kDisturbed) return {};
             return *ratio <= times;
           }};
 }

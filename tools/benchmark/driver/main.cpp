@@ -1,6 +1,7 @@
 // Runs the benchmark's cases side by side and says which targets are met. Nothing is asserted: the exit status is 0 when
 // everything of ours ran, whatever the figures.
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 #include <fstream>
 
 #include <fmt/format.h>
@@ -53,6 +54,9 @@ int main(int argc, char** argv) {
   }
 
   Machine machine = this_machine();
+  double load = 0;
+  if (!options.quick && ::getloadavg(&load, 1) == 1 && load > 0.5)
+    fmt::print(stderr, "bench: this machine is busy (load {:.1f}): the figures will not be what it can do\n", load);
   print_machine(machine);
   print_head();
   std::vector<Row> rows;
