@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <memory>
 #include <numeric>
 #include <optional>
 #include <set>
@@ -16,6 +17,8 @@
 #include <vector>
 
 #include <mp/memory/family.hpp>
+#include <mp/os/clock.hpp>
+#include <mp/sync/event.hpp>
 #include <mp/sync/value.hpp>
 
 using namespace std::chrono_literals;
@@ -314,6 +317,22 @@ TEST_CASE("callbacks run once for every task, and what they throw harms nobody")
       });
   }
   CHECK(called == 1000);
+}
+
+TEST_CASE("a callback may drop the last handle of its own pool") {
+  auto pool = std::make_shared<mp::ProcessPoolExecutor>(1);
+  const pid_t worker = pool->submit(who).result();
+  mp::Event go, dropped;
+  pool->submit([go]() mutable { go.wait(); }).add_done_callback([pool, dropped](auto&) mutable {
+    pool.reset();
+    dropped.set();
+  });
+  pool.reset();
+  go.set();
+  CHECK(dropped.wait(20s));
+  mp::os::Deadline deadline(20s);
+  while (::kill(worker, 0) == 0 && !deadline.passed()) std::this_thread::sleep_for(1ms);
+  CHECK(::kill(worker, 0) == -1);
 }
 
 TEST_CASE("wait and as_completed see tasks as they end") {
