@@ -3,6 +3,7 @@
 // None at all on one CPU, where the other side cannot run while we look.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "mp/os/cpu.hpp"
@@ -25,14 +26,19 @@ class Spinner {
   bool operator()(Ready&& ready) noexcept(noexcept(ready())) {
     if (ready()) return true;
     if (!spinning_pays()) return false;
-    for (std::uint32_t i = 0, pause = 1; i < rounds_; i += pause) {
+    // Two who sleep for each other's quick answers would never find out that spinning pays by now: now and then a try that is
+    // longer than waking a CPU takes.
+    const std::uint32_t most = in_vain_ == kTryAgain ? kTry : rounds_;
+    for (std::uint32_t i = 0, pause = 1; i < most; i += pause) {
       for (std::uint32_t k = 0; k < pause; ++k) cpu_relax();
       if (i >= kClose && pause < kLongest) ++pause;
       if (ready()) {
-        if (rounds_ < kMost) rounds_ += rounds_ / 8 + 1;
+        in_vain_ = 0;
+        rounds_ = std::min(kMost, std::max(rounds_ + rounds_ / 8 + 1, 2 * i));
         return true;
       }
     }
+    in_vain_ = in_vain_ == kTryAgain ? 0 : in_vain_ + 1;
     rounds_ = rounds_ > 2 * kLeast ? rounds_ - rounds_ / 4 : kLeast;
     return false;
   }
@@ -41,7 +47,9 @@ class Spinner {
   static constexpr std::uint32_t kLeast = 32, kMost = 2000;
   // So many looks follow each other closely; then they grow rarer, since each takes the cache line from who will write it.
   static constexpr std::uint32_t kClose = 16, kLongest = 8;
+  static constexpr std::uint32_t kTry = 8000, kTryAgain = 256;
   std::uint32_t rounds_ = 256;
+  std::uint32_t in_vain_ = 0;  // in a row
 };
 
 }  // namespace mp::os
