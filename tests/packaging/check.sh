@@ -19,16 +19,14 @@ case $way in
   pkg-config)
     install_mp
     export PKG_CONFIG_PATH="$library_folder/pkgconfig"
-    kind=
-    [ -e "$library_folder/libmp.so" ] || kind=--static
-    flags=$(pkg-config --define-variable=prefix="$installed" --cflags --libs $kind mp)
+    flags=$(pkg-config --define-variable=prefix="$installed" --cflags --libs mp)
     echo "$flags"
     $CXX -std=c++20 -Wall -Wextra "$app/main.cpp" -o "$folder/app" $flags
     ;;
   cmake)
     command -v cmake >/dev/null || exit 77  # skipped
     install_mp
-    cmake -S "$app" -B "$folder/build" -DCMAKE_PREFIX_PATH="$installed" -DCMAKE_CXX_COMPILER="${CXX##* }"
+    cmake -G Ninja -S "$app" -B "$folder/build" -DCMAKE_PREFIX_PATH="$installed" -DCMAKE_CXX_COMPILER="${CXX##* }"
     cmake --build "$folder/build"
     mv "$folder/build/app" "$folder/app"
     ;;
