@@ -30,7 +30,7 @@ class MapProgress {
   MapProgress(std::size_t items, std::size_t chunk, unsigned workers);
 
   std::size_t size() const noexcept { return size_; }
-  std::size_t chunks_at_most() const noexcept { return chunk_ ? (size_ + chunk_ - 1) / chunk_ : size_; }
+  std::size_t chunks_at_most() const noexcept { return chunk_ && size_ ? 1 + (size_ - 1) / chunk_ : size_; }
 
   struct Chunk {
     std::size_t begin, end;
