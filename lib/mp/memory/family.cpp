@@ -12,6 +12,7 @@
 #include "mp/memory/ref.hpp"
 #include "mp/os/call.hpp"
 #include "mp/os/clock.hpp"
+#include "mp/os/fence.hpp"
 #include "mp/os/launch.hpp"
 #include "mp/os/life.hpp"
 #include "mp/os/private_fd.hpp"
@@ -210,6 +211,7 @@ void join_locked(int fd, Tag tag) {
   if (now.phase() != Phase::starting || now.generation() != generation_of(tag))
     throw Error("no such member was enlisted");
   install_fork_handlers();
+  os::enlist_in_fences();
   if (!become(tag)) throw Error("no such member was enlisted");
   adopt_bag();
   started.store(true, std::memory_order_release);
@@ -226,6 +228,7 @@ void start() {
   map_new_arena();
   describe_member(1);
   install_fork_handlers();
+  os::enlist_in_fences();
   become(claim_entry(kNobody, kNobody));
   started.store(true, std::memory_order_release);
 }

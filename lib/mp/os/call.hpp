@@ -21,6 +21,7 @@ enum class Call : std::uint8_t {
   futex,
   ioctl,
   kill,
+  membarrier,
   memfd_create,
   mmap,
   munmap,

@@ -62,5 +62,7 @@ class Deadline {
 
 // No sleep on shared memory is longer than this: a wake-up lost to a kill costs one slice, not for ever.
 inline constexpr std::chrono::nanoseconds kSlice = std::chrono::milliseconds(20);
+// The first sleep of who has left out the fence against one that was last seen on the same CPU, and may have moved.
+inline constexpr std::chrono::nanoseconds kBrief = std::chrono::milliseconds(4);
 
 }  // namespace mp::os

@@ -1,6 +1,6 @@
 // The short wait before the sleep. Waking a sleeping CPU costs 30-80 us where a spin of a few microseconds costs one
 // cache line, so waiters look for a while before they sleep: how long adapts to whether looking paid off.
-// None at all on one CPU, where the other side cannot run while we look.
+// None at all where the other side cannot run while we look: on one CPU, or when it was last seen on ours.
 #pragma once
 
 #include <algorithm>
@@ -22,12 +22,17 @@ inline void cpu_relax() noexcept {
 // (process-private: not shared, not thread-safe).
 class Spinner {
  public:
+  // `other_side`: the CPU that who makes it ready was last seen on.
   template <class Ready>
-  bool operator()(Ready&& ready) noexcept(noexcept(ready())) {
+  bool operator()(Ready&& ready, std::uint32_t other_side = kAnyCpu) noexcept(noexcept(ready())) {
     if (ready()) return true;
     if (!spinning_pays()) return false;
     // Two who sleep for each other's quick answers would never find out that spinning pays by now: now and then a try that is
     // longer than waking a CPU takes.
+    if (in_vain_ != kTryAgain && beside(other_side)) {
+      ++in_vain_;
+      return false;
+    }
     const std::uint32_t most = in_vain_ == kTryAgain ? kTry : rounds_;
     for (std::uint32_t i = 0, pause = 1; i < most; i += pause) {
       for (std::uint32_t k = 0; k < pause; ++k) cpu_relax();

@@ -44,7 +44,7 @@ struct LockState {
     lost_by.store(memory::kNobody, std::memory_order_relaxed);
   }
 };
-static_assert(sizeof(LockState) == 8);
+static_assert(sizeof(LockState) == 12);
 
 //  3. `holder` names process and thread (bits 0-31 the thread's number, bits 32-63 the tag) from just after acquiring until just
 //     before releasing. It is compared as a whole: what a dead owner left in it is nobody's.

@@ -1,47 +1,42 @@
 #include "mp/sync/lock_word.hpp"
 
 #include <string>
+#include <utility>
 
 #include "mp/errors.hpp"
-#include "mp/os/futex.hpp"
 #include "mp/os/spin.hpp"
 
 namespace mp::sync {
 
 Acquired LockWord::acquire_slowly(memory::Tag me, const os::Deadline& deadline) noexcept {
   static thread_local os::Spinner spin;
-  std::uint32_t mark = 0;  // once we have slept, others may sleep still: keep the flag for them
+  bool may_spin = true;
   for (;;) {
-    std::uint32_t now = word_.load(std::memory_order_relaxed);
-    if (now == 0) {
-      if (word_.compare_exchange_weak(now, me | mark, std::memory_order_acquire, std::memory_order_relaxed))
-        return Acquired::yes;
+    const memory::Tag holder = owner();
+    if (holder == memory::kNobody) {
+      if (try_acquire(me)) return Acquired::yes;
       continue;
     }
     if (deadline.passed()) return owner_is_gone() ? Acquired::owner_died : Acquired::timed_out;
-    if (mark == 0 && spin([&] { return word_.load(std::memory_order_relaxed) == 0; })) continue;
-    now = word_.load(std::memory_order_relaxed);
-    if (now == 0) continue;
-    if (!(now & kSleepers) && !word_.compare_exchange_weak(now, now | kSleepers, std::memory_order_relaxed)) continue;
-    mark = kSleepers;
-    now |= kSleepers;
-    os::Woken woken = os::futex_wait(word_, now, deadline.next(os::kSlice));
-    if (woken == os::Woken::woken || woken == os::Woken::changed || word_.load(std::memory_order_relaxed) != now)
+    if (std::exchange(may_spin, false) && spin([&] { return owner() == memory::kNobody; })) {
+      may_spin = true;
       continue;
+    }
+    const std::uint32_t seen = freed_.prepare();
+    if (owner() == memory::kNobody) continue;
+    const os::Woken woken = freed_.wait(seen, deadline);
+    if (woken == os::Woken::woken || woken == os::Woken::changed || owner() != holder) continue;
     // Also after a signal: a timer's may come more often than a slice ends.
-    if (!memory::alive(now & ~kSleepers)) return Acquired::owner_died;
+    if (!memory::alive(holder)) return Acquired::owner_died;
   }
 }
 
-void LockWord::wake() noexcept { os::futex_wake(word_, 1); }
-
 memory::Tag LockWord::seize(memory::Tag me) noexcept {
-  std::uint32_t now = word_.load(std::memory_order_relaxed);
-  // A waiter may set the flag meanwhile.
+  memory::Tag dead = owner();
   do {
-    if (now == 0 || memory::alive(now & ~kSleepers)) return memory::kNobody;
-  } while (!word_.compare_exchange_weak(now, me | kSleepers, std::memory_order_acquire, std::memory_order_relaxed));
-  return now & ~kSleepers;
+    if (dead == memory::kNobody || memory::alive(dead)) return memory::kNobody;
+  } while (!word_.compare_exchange_weak(dead, me, std::memory_order_acquire, std::memory_order_relaxed));
+  return dead;
 }
 
 bool LockWord::owner_is_gone() const noexcept {

@@ -27,6 +27,6 @@ class Mutex {
 
   LockWord word_;
 };
-static_assert(sizeof(Mutex) == 4);
+static_assert(sizeof(Mutex) == 8);
 
 }  // namespace mp::sync
