@@ -154,7 +154,7 @@ void Connection::send(const T& value) {
     std::byte bytes[sizeof type + sizeof(T)];
     std::memcpy(bytes, &type, sizeof type);
     std::memcpy(bytes + sizeof type, &value, sizeof(T));
-    put([&] { return outgoing().try_put_flat(bytes); });
+    put([&] { return outgoing().try_put_flat<sizeof bytes>(bytes); });
   } else {
     check(false);
     channel::Outgoing message(sizeof type + channel::expected_size(value));
@@ -186,7 +186,8 @@ std::optional<T> Connection::recv_within(Timeout timeout) {
   if constexpr (channel::kSmallFlat<T> && std::is_default_constructible_v<T>) {
     std::byte bytes[sizeof(std::uint64_t) + sizeof(T)];
     Got got = Got::empty;
-    if (!take([&] { return (got = incoming().try_take_flat(bytes)) != Got::empty; }, timeout)) return std::nullopt;
+    if (!take([&] { return (got = incoming().try_take_flat<sizeof bytes>(bytes)) != Got::empty; }, timeout))
+      return std::nullopt;
     if (got == Got::done) {
       pickle::Reader reader(bytes);
       return pickle::load_message<T>(reader);

@@ -46,9 +46,7 @@ class TypedQueue : public QueueBase {
   Put put_value(const T& item, bool block, Timeout timeout) const {
     Stream& stream = state().stream;
     if constexpr (kSmallFlat<T>) {
-      std::byte bytes[sizeof(T)];
-      std::memcpy(bytes, &item, sizeof(T));
-      return put_until(stream, [&] { return stream.try_put_flat(bytes); }, block, timeout);
+      return put_until(stream, [&] { return stream.template try_put_flat<sizeof(T)>(&item); }, block, timeout);
     } else {
       Outgoing message(expected_size(item));
       pickle::dump(message.writer(), item);
@@ -61,22 +59,19 @@ class TypedQueue : public QueueBase {
   std::optional<T> take_value(Outcome& why, bool block, Timeout timeout) const {
     Stream& stream = state().stream;
     if constexpr (kSmallFlat<T> && std::is_default_constructible_v<T>) {
-      std::byte bytes[sizeof(T)];
+      std::optional<T> item(std::in_place);
       bool other = false;
       why = take_until(
           stream,
           [&] {
-            const Got got = stream.try_take_flat(bytes);
+            const Got got = stream.template try_take_flat<sizeof(T)>(&*item);
             other = got == Got::other;
             return got != Got::empty;
           },
           block, timeout);
       if (why != Outcome::done) return std::nullopt;
-      if (!other) [[likely]] {
-        T item;
-        std::memcpy(static_cast<void*>(&item), bytes, sizeof(T));
+      if (!other) [[likely]]
         return item;
-      }
     }
     Parcel parcel;
     why = take_until(stream, [&] { return stream.try_take(parcel) == Got::done; }, block, timeout);

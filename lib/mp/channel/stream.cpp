@@ -13,12 +13,21 @@ namespace {
 bool is_segment(Offset offset) noexcept {
   return offset != 0 && offset % kSegment == 0 && memory::block_size(offset) >= kSegment;
 }
+// What keeps a damaged place from leading out of the arena. The arena's own word on the segment is asked for where one is entered or
+// freed: its tables are cache lines that a message has no other need of.
+bool is_inside(Offset segment) noexcept { return segment != 0 && segment + kSegment <= memory::detail::capacity; }
 
+// `other_side`: the CPU that who makes it ready was last seen on.
 template <class Ready>
-bool wait(sync::EventWord& word, const os::Deadline& deadline, Ready ready) noexcept {
+bool wait(sync::EventWord& word, const os::Deadline& deadline, std::uint32_t other_side, Ready ready) noexcept {
   static thread_local os::Spinner spin;
   if (!deadline.never() && deadline.passed()) return ready();
-  if (spin(ready)) return true;
+  if (spin(ready, other_side)) return true;
+  if (os::beside(other_side)) {
+    const std::uint32_t seen = word.prepare_beside();
+    if (ready()) return true;
+    if (word.wait(seen, deadline, os::kBrief) != os::Woken::timed_out) return ready() || !deadline.passed();
+  }
   std::uint32_t seen = word.prepare();
   if (ready()) return true;
   word.wait(seen, deadline);
@@ -37,7 +46,29 @@ Stream::Stream(Options options)
 
 std::size_t Stream::size() const noexcept {
   Place head{head_.load(std::memory_order_acquire)}, tail{tail_.load(std::memory_order_acquire)};
-  return (tail.count() - head.count()) & Place::kCountMask;
+  return distance(head, tail);
+}
+
+// Whether a message begins at `place`, where consumers stand or stood.
+bool Stream::is_there(Place place) const noexcept {
+  const std::uint64_t record =
+      place.segment() == 0
+          ? make_record(Form::link, 0, 0)
+          : record_at(memory::at<std::byte>(place.segment()) + place.position()).load(std::memory_order_acquire);
+  if (record == kNothing) return false;
+  return Next{place, record, nullptr, 0}.form() != Form::link ||
+         Place{tail_.load(std::memory_order_acquire)}.segment() != place.segment();
+}
+
+bool Stream::empty() const noexcept {
+  for (std::uint64_t head = head_.load(std::memory_order_acquire);;) {
+    const bool there = is_there({head});
+    // Where consumers have gone on meanwhile, the place may mean nothing any more.
+    std::atomic_thread_fence(std::memory_order_acquire);
+    const std::uint64_t now = head_.load(std::memory_order_acquire);
+    if (now == head) return !there;
+    head = now;
+  }
 }
 
 bool Stream::has_room_outside() const noexcept {
@@ -68,12 +99,11 @@ Put Stream::try_put(const memory::Ref& blob) {
                 });
 }
 
-// Room for a record of `need` bytes and a link behind it; `tail` is moved to a new segment where this one is full. The link
-// to it counts from the commit on.
+// Room for a record of `need` bytes and a link behind it; `tail` is moved to a new segment where this one is full.
 std::byte* Stream::make_room(Place& tail, std::size_t need) {
   const Offset old = tail.segment();
   if (old != 0) [[likely]] {
-    if (!is_segment(old)) [[unlikely]]
+    if (!is_inside(old)) [[unlikely]]
       damaged("no segment");
     if (tail.position() + need + kLink <= kSegment) [[likely]]
       return memory::at<std::byte>(old) + tail.position();
@@ -81,61 +111,86 @@ std::byte* Stream::make_room(Place& tail, std::size_t need) {
   }
   Offset fresh = spare_.exchange(0, std::memory_order_acq_rel);
   if (!is_segment(fresh)) fresh = memory::allocate(kSegment, kSegment);
-  if (old == 0) {
-    first_.store(fresh, std::memory_order_relaxed);
-  } else {
-    std::byte* link = memory::at<std::byte>(old) + tail.position();
-    const std::uint64_t record = make_record(Form::link, sizeof fresh, 0);
-    std::memcpy(link, &record, sizeof record);
-    std::memcpy(link + kRecordHead, &fresh, sizeof fresh);
-  }
   tail = make_place(fresh, 0, tail.count());
   return memory::at<std::byte>(fresh);
+}
+
+// Consumers do not follow it before tail has moved on, too.
+void Stream::link_to(Place from, Offset segment) noexcept {
+  if (from.segment() == 0) return first_.store(segment, std::memory_order_relaxed);
+  std::byte* link = memory::at<std::byte>(from.segment()) + from.position();
+  std::memcpy(link + kRecordHead, &segment, sizeof segment);
+  record_at(link).store(make_record(Form::link, sizeof segment, 0), std::memory_order_release);
+}
+
+// After a producer's death: tail may be one committed record behind, or stand at a link that was not committed.
+void Stream::mend_tail() noexcept {
+  Taking taking(*this);  // consumers stand still
+  const Place tail{tail_.load(std::memory_order_relaxed)}, head{head_.load(std::memory_order_relaxed)};
+  if (tail.segment() == 0 || !is_segment(tail.segment())) return;
+  if (head.count() == ((tail.count() + 1) & Place::kCountMask)) {  // taken already
+    put_bytes_[head.count() % 2].store(got_bytes_[head.count() % 2].load(std::memory_order_relaxed),
+                                       std::memory_order_relaxed);
+    return tail_.store(head.raw, std::memory_order_release);
+  }
+  const std::byte* at = memory::at<std::byte>(tail.segment()) + tail.position();
+  const Next last{tail, record_at(at).load(std::memory_order_relaxed), at + kRecordHead, 0};
+  if (last.record == kNothing) return;
+  if (last.form() == Form::link) return record_at(at).store(kNothing, std::memory_order_release);
+  std::uint64_t weight = last.size();
+  if (last.form() == Form::blob) {
+    Offset object;
+    std::memcpy(&object, last.payload, sizeof object);
+    weight = is_blob(object) ? memory::at<Blob>(object)->size : 0;
+  }
+  const std::uint32_t count = tail.count() + 1;
+  put_bytes_[count % 2].store(put_bytes_[tail.count() % 2].load(std::memory_order_relaxed) + weight,
+                              std::memory_order_relaxed);
+  tail_.store(make_place(tail.segment(), tail.position() + last.length(), count).raw, std::memory_order_release);
 }
 
 void Stream::shut_down() noexcept {
   {
     // Under the lock, so that no put that was let in commits after this returns.
-    Hold hold(put_lock_);
+    Putting putting(*this);
     flags_.fetch_or(1, std::memory_order_release);
   }
   wake_all();
 }
 
 bool Stream::wait_writable(const os::Deadline& deadline, const std::atomic<std::uint32_t>& stop) noexcept {
-  return wait(writable_, deadline, [&] { return has_room_outside() || (stop.load(std::memory_order_acquire) & 1); });
+  return wait(writable_, deadline, os::kAnyCpu,
+              [&] { return has_room_outside() || (stop.load(std::memory_order_acquire) & 1); });
 }
 
 // ---- consumers -----------------------------------------------------------------------------------------------------
 
 // Finds the next record, past a link if need be. False if there is none. What it says is checked against its segment.
-bool Stream::find_next(Next& next, const Hold& hold) {
-  if (hold.after_a_death && track_takers_) [[unlikely]]
-    undo_half_take();
+bool Stream::find_next(Next& next) {
   Place head{head_.load(std::memory_order_relaxed)};
-  if (head.raw == seen_tail_) {
-    seen_tail_ = tail_.load(std::memory_order_acquire);
-    if (head.raw == seen_tail_) return false;
-  }
   next.left = 0;
-  if (head.segment() == 0) [[unlikely]]
+  if (head.segment() == 0) [[unlikely]] {
+    if (!is_there(head)) return false;
     head = make_place(first_.load(std::memory_order_relaxed), 0, head.count());
+  }
   for (;;) {
-    if (!is_segment(head.segment()) || head.position() + kRecordHead > kSegment) [[unlikely]]
+    if (!is_inside(head.segment()) || head.position() + kRecordHead > kSegment) [[unlikely]]
       damaged("no segment");
     const std::byte* at = memory::at<std::byte>(head.segment()) + head.position();
-    std::memcpy(&next.record, at, sizeof next.record);
+    next.record = record_at(at).load(std::memory_order_acquire);
+    if (next.record == kNothing) return false;
     next.head = head;
     next.payload = at + kRecordHead;
     if (next.record >> 56 != 0x6d) [[unlikely]]
       damaged("no record");
-    if (head.position() + kRecordHead + round8(next.size()) + next.carried() * sizeof(Offset) > kSegment) [[unlikely]]
+    if (head.position() + next.length() > kSegment) [[unlikely]]
       damaged("a record is too long");
     if (next.form() != Form::link) [[likely]]
       return true;
+    if (!is_there(head)) return false;
     Offset beyond;
     std::memcpy(&beyond, next.payload, sizeof beyond);
-    if (next.left != 0) damaged("two links in a row");
+    if (next.left != 0 || !is_segment(beyond)) damaged("a link that leads nowhere");
     next.left = head.segment();
     head = make_place(beyond, 0, head.count());
   }
@@ -145,11 +200,11 @@ Got Stream::try_take(Parcel& parcel) {
   parcel.clear();
   Offset object = 0;
   {
-    Hold hold(take_lock_);
+    Taking taking(*this);
     Next next;
-    if (!find_next(next, hold)) return Got::empty;
+    if (!find_next(next)) return Got::empty;
     if (next.form() == Form::small) {
-      const std::size_t length = round8(next.size()) + next.carried() * sizeof(Offset);
+      const std::size_t length = next.length() - kRecordHead;
       if (length > kLargestSmall) damaged("a record is too long");
       std::memcpy(parcel.small_, next.payload, length);
       if (track_takers_) note_taker(next.head.count());
@@ -184,7 +239,9 @@ void Stream::note_taker(std::uint32_t count) {
   takers_.add(me);
 }
 
+// After a consumer's death.
 void Stream::undo_half_take() noexcept {
+  if (!track_takers_) return;
   const std::uint64_t intent = take_intent_.exchange(0, std::memory_order_acquire);
   if (!(intent >> 31 & 1) || intent >> 32 != Place{head_.load(std::memory_order_relaxed)}.count()) return;
   const auto taker = static_cast<memory::Tag>(intent & 0x7fffffff);
@@ -192,14 +249,12 @@ void Stream::undo_half_take() noexcept {
 }
 
 bool Stream::finish_one() noexcept {
-  Hold hold(take_lock_);
-  if (hold.after_a_death) undo_half_take();
+  Taking taking(*this);
   return takers_.take(memory::self()) == 1 || takers_.take_any(1) == 1;
 }
 
 std::uint64_t Stream::finish_for_the_dead() noexcept {
-  Hold hold(take_lock_);
-  if (hold.after_a_death) undo_half_take();
+  Taking taking(*this);
   return takers_.drop_dead();
 }
 
@@ -210,7 +265,8 @@ void Stream::recycle(Offset segment) noexcept {
 }
 
 bool Stream::wait_readable(const os::Deadline& deadline, const std::atomic<std::uint32_t>& stop) noexcept {
-  return wait(readable_, deadline, [&] { return !empty() || (stop.load(std::memory_order_acquire) & 1); });
+  return wait(readable_, deadline, put_on_.load(std::memory_order_relaxed),
+              [&] { return !empty() || (stop.load(std::memory_order_acquire) & 1); });
 }
 
 void Stream::wake_all() noexcept {

@@ -8,16 +8,22 @@
 // A message up to kLargestSmall bytes lies in its record; a larger one in an arena object of its own (Blob), and only
 // the name of it travels.
 //
+// Consumers look at the word before the next record, never at a producer's: a message that is waited for costs the cache line that it
+// lies in and no other.
+//
 // Invariants:
-//  1. `tail` and `head` are Places; the records from head to tail are complete, the rest of the memory means nothing.
+//  1. `tail` and `head` are Places. From head on there are complete records, then a word 0: what is next is not there yet.
+//     Tail stands there, or, while a put is being committed, one record before.
 //  2. Only who holds the producers' lock writes tail and beyond it; only who holds the consumers' lock writes head and
 //     frees segments behind it. Behind each record there is room for a link.
-//  3. A record owns one count of its Blob and of each object that it carries.
-//  4. Where takers are tracked, each message is in the stream or in `takers_` from put to finish_one(); on the way it may be in both,
+//  3. A link (and `first_`, the link to the first segment) means something once tail has left the segment that it stands in.
+//  4. A record owns one count of its Blob and of each object that it carries.
+//  5. Where takers are tracked, each message is in the stream or in `takers_` from put to finish_one(); on the way it may be in both,
 //     which take_intent_ tells: who is taking which message, and what the ledger said before.
-//  5. The bytes put so far stand in put_bytes_[tail's count % 2], those taken in got_bytes_[head's count % 2].
-// Commit points: put = the store of tail; take = the store of head; finish = the store of the taker's entry. Tail and head hold place and
-// count in one word, so there is nothing to repair but, where takers are tracked, the entry of one who died before its take.
+//  6. The bytes put so far stand in put_bytes_[tail's count % 2], those taken in got_bytes_[head's count % 2].
+// Commit points: put = the store of the record's word, or, into a new segment, of tail; take = the store of head; finish = the store of the
+// taker's entry. Who takes a lock over from a dead owner repairs: tail, if that producer had committed and not moved it on; the entry of
+// a tracked taker that died before its take.
 //
 // *Thread and process safety*: everything, from any thread of any process of the family.
 // *Memory ordering*: what a thread did before a put is visible to who takes the message.
@@ -36,6 +42,8 @@
 #include "mp/memory/arena.hpp"
 #include "mp/memory/ref.hpp"
 #include "mp/os/clock.hpp"
+#include "mp/os/cpu.hpp"
+#include "mp/os/fence.hpp"
 #include "mp/sync/event_word.hpp"
 #include "mp/sync/ledger.hpp"
 #include "mp/sync/mutex.hpp"
@@ -57,18 +65,36 @@ struct Place {
 constexpr Place make_place(Offset segment, std::size_t position, std::uint32_t count) noexcept {
   return {position / 8 | segment / kSegment << 13 | std::uint64_t{count & Place::kCountMask} << 35};
 }
+// How many messages from one to the other. Tail may be one behind for a moment: none then.
+constexpr std::uint32_t distance(Place head, Place tail) noexcept {
+  const std::uint32_t many = (tail.count() - head.count()) & Place::kCountMask;
+  return many == Place::kCountMask ? 0 : many;
+}
 static_assert(make_place(3 * kSegment, kSegment - 8, 7).position() == kSegment - 8 &&
               make_place(3 * kSegment, kSegment - 8, 7).segment() == 3 * kSegment &&
               make_place(3 * kSegment, 8, 7).count() == 7);
 
-// The word before a record's payload: bits 0-31 bytes of payload, bits 32-47 objects carried (their offsets follow the payload,
-// from the next multiple of 8 on), bits 48-55 form, bits 56-63 a mark that garbage seldom has.
+// The word before a record's payload: bits 0-15 bytes of payload, 16-31 objects carried (their offsets follow the payload, from the next
+// multiple of 8 on), 32-47 the CPU it was put on, 48-55 form, 56-63 a mark that garbage seldom has. 0: nothing is there yet.
 enum class Form : std::uint8_t { small = 1, blob = 2, link = 3 };
+inline constexpr std::uint64_t kNothing = 0, kCpuMask = 0xffffull << 32;
 constexpr std::uint64_t make_record(Form form, std::size_t size, std::size_t carried) noexcept {
-  return size | std::uint64_t{carried} << 32 | std::uint64_t{static_cast<std::uint8_t>(form)} << 48 | 0x6dull << 56;
+  return size | std::uint64_t{carried} << 16 | std::uint64_t{static_cast<std::uint8_t>(form)} << 48 | 0x6dull << 56;
+}
+inline std::atomic_ref<std::uint64_t> record_at(const std::byte* place) noexcept {
+  return std::atomic_ref<std::uint64_t>(*reinterpret_cast<std::uint64_t*>(const_cast<std::byte*>(place)));
 }
 inline constexpr std::size_t kRecordHead = 8, kLink = kRecordHead + 8;
 constexpr std::size_t round8(std::size_t n) noexcept { return (n + 7) & ~std::size_t{7}; }
+
+// GCC copies large sizes known to it by `rep movs`, which takes twice as long as the C library's vectors where the bytes lie in another
+// core's cache.
+template <std::size_t bytes>
+inline void copy(void* to, const void* from) noexcept {
+  std::size_t size = bytes;
+  if constexpr (bytes > 256) asm("" : "+r"(size));
+  std::memcpy(to, from, size);
+}
 
 enum class Put : std::uint8_t { done, full, shut_down };
 enum class Got : std::uint8_t { done, empty, other };
@@ -90,18 +116,18 @@ class Stream {
   Put try_put(const memory::Ref& blob);
   // The same for a size known to the compiler.
   template <std::size_t bytes>
-  Put try_put_flat(const std::byte (&payload)[bytes]) {
+  Put try_put_flat(const void* payload) {
     return append(make_record(Form::small, bytes, 0), round8(bytes), bytes,
-                  [&](std::byte* to) noexcept { std::memcpy(to, payload, bytes); });
+                  [=](std::byte* to) noexcept { copy<bytes>(to, payload); });
   }
 
   // Takes the next message. Throws UnpicklingError if the memory holds no such thing, SharedMemoryFull; then nothing was taken.
   Got try_take(Parcel& parcel);
   // Takes it only if it is of so many bytes, small and carries nothing; Got::other if there is another one.
   template <std::size_t bytes>
-  Got try_take_flat(std::byte (&payload)[bytes]);
+  Got try_take_flat(void* payload);
 
-  bool empty() const noexcept { return head_.load(std::memory_order_acquire) == tail_.load(std::memory_order_acquire); }
+  bool empty() const noexcept;
   std::size_t size() const noexcept;
   bool full() const noexcept;
 
@@ -135,18 +161,31 @@ class Stream {
   void destroy() noexcept;
 
  private:
-  class Hold {
+  class Putting {
    public:
-    explicit Hold(sync::Mutex& mutex) noexcept : mutex_(mutex), after_a_death(mutex_.lock()) {}
-    ~Hold() { mutex_.unlock(); }
-    Hold(const Hold&) = delete;
-    Hold& operator=(const Hold&) = delete;
+    explicit Putting(Stream& stream) noexcept : stream_(stream) {
+      if (stream.put_lock_.lock()) [[unlikely]]
+        stream.mend_tail();
+    }
+    ~Putting() { stream_.put_lock_.unlock(); }
+    Putting(const Putting&) = delete;
+    Putting& operator=(const Putting&) = delete;
 
    private:
-    sync::Mutex& mutex_;
-
+    Stream& stream_;
+  };
+  class Taking {
    public:
-    const bool after_a_death;  // the last owner was killed inside
+    explicit Taking(Stream& stream) noexcept : stream_(stream) {
+      if (stream.take_lock_.lock()) [[unlikely]]
+        stream.undo_half_take();
+    }
+    ~Taking() { stream_.take_lock_.unlock(); }
+    Taking(const Taking&) = delete;
+    Taking& operator=(const Taking&) = delete;
+
+   private:
+    Stream& stream_;
   };
   // The next record, as found under the consumers' lock.
   struct Next {
@@ -155,16 +194,20 @@ class Stream {
     const std::byte* payload;
     Offset left;  // a segment that is done with once this is taken
     Form form() const noexcept { return static_cast<Form>(record >> 48 & 0xff); }
-    std::size_t size() const noexcept { return record & 0xffffffff; }
-    std::size_t carried() const noexcept { return record >> 32 & 0xffff; }
+    std::size_t size() const noexcept { return record & 0xffff; }
+    std::size_t carried() const noexcept { return record >> 16 & 0xffff; }
+    std::size_t length() const noexcept { return kRecordHead + round8(size()) + carried() * sizeof(Offset); }
   };
 
   template <class Fill>
   Put append(std::uint64_t record, std::size_t body, std::uint64_t weight, Fill fill);
   std::byte* make_room(Place& tail, std::size_t need);
+  void link_to(Place from, Offset segment) noexcept;
+  void mend_tail() noexcept;
+  bool is_there(Place place) const noexcept;
   bool has_room(Place tail, Place head, std::uint64_t got_bytes) const noexcept;
   bool has_room_now(Place tail) noexcept;
-  bool find_next(Next& next, const Hold& hold);
+  bool find_next(Next& next);
   void note_taker(std::uint32_t count);
   void undo_half_take() noexcept;
   void commit_take(const Next& next, std::uint64_t weight) noexcept;
@@ -183,24 +226,24 @@ class Stream {
   std::atomic<Offset> spare_{0};  // a free segment, or 0
   // Producers'.
   alignas(128) sync::Mutex put_lock_;
+  std::atomic<std::uint64_t> tail_{0};
   std::uint64_t seen_head_ = 0, seen_got_bytes_ = 0;  // consumers' words when last looked at
   std::atomic<std::uint64_t> put_bytes_[2] = {};
-  alignas(128) std::atomic<std::uint64_t> tail_{0};
   // Consumers'.
   alignas(128) sync::Mutex take_lock_;
-  std::uint64_t seen_tail_ = 0;
+  std::atomic<std::uint64_t> head_{0};
   std::atomic<std::uint64_t> got_bytes_[2] = {};
-  std::atomic<std::uint64_t> take_intent_{0};  // bits 0-30 taker, 31 valid, 32-60 number of the message
-  std::uint32_t taken_before_ = 0;             // the taker's entry before
+  std::atomic<std::uint32_t> put_on_{os::kAnyCpu};  // the CPU that the last message taken was put on
+  std::uint32_t taken_before_ = 0;                  // the taker's entry before
+  std::atomic<std::uint64_t> take_intent_{0};       // bits 0-30 taker, 31 valid, 32-60 number of the message
   sync::Ledger takers_;
-  alignas(128) std::atomic<std::uint64_t> head_{0};
 };
-static_assert(sizeof(Stream) == 640 && std::atomic<std::uint64_t>::is_always_lock_free);
+static_assert(sizeof(Stream) == 384 && std::atomic<std::uint64_t>::is_always_lock_free);
 
 // ---- the way of a small message ------------------------------------------------------------------------------------
 
 inline bool Stream::has_room(Place tail, Place head, std::uint64_t got_bytes) const noexcept {
-  if (((tail.count() - head.count()) & Place::kCountMask) >= max_items_) return false;
+  if (distance(head, tail) >= max_items_) return false;
   return max_bytes_ == 0 || put_bytes_[tail.count() % 2].load(std::memory_order_relaxed) - got_bytes < max_bytes_;
 }
 
@@ -212,18 +255,8 @@ inline bool Stream::has_room_now(Place tail) noexcept {
   return has_room(tail, {seen_head_}, seen_got_bytes_);
 }
 
-// Between a change, unlock() and a look whether anybody sleeps. On x86 the exchange in unlock() is the fence already, and a
-// second one would be a quarter of what a message costs.
-inline void fence_after_unlock() noexcept {
-#if defined(__x86_64__)
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-#else
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-#endif
-}
-
 inline void Stream::tell_readers() noexcept {
-  fence_after_unlock();
+  os::light_fence();
   if (readable_.word().load(std::memory_order_relaxed) & 1) [[unlikely]]
     readable_.notify_one();
   if (watch_.word().load(std::memory_order_relaxed) & 1) [[unlikely]]
@@ -233,22 +266,27 @@ inline void Stream::tell_readers() noexcept {
 template <class Fill>
 Put Stream::append(std::uint64_t record, std::size_t body, std::uint64_t weight, Fill fill) {
   {
-    Hold hold(put_lock_);
+    Putting putting(*this);
     if (is_shut_down()) [[unlikely]]
       return Put::shut_down;
-    Place tail{tail_.load(std::memory_order_relaxed)};
-    if (!has_room_now(tail)) [[unlikely]]
+    const Place before{tail_.load(std::memory_order_relaxed)};
+    if (!has_room_now(before)) [[unlikely]]
       return Put::full;
+    Place tail = before;
     std::byte* place = make_room(tail, kRecordHead + body);
-    std::memcpy(place, &record, sizeof record);
     fill(place + kRecordHead);
+    record_at(place + kRecordHead + body).store(kNothing, std::memory_order_relaxed);
     std::uint32_t count = tail.count();
     if (max_bytes_ != 0) {
       std::uint64_t bytes = put_bytes_[count % 2].load(std::memory_order_relaxed) + weight;
       put_bytes_[(count + 1) % 2].store(bytes, std::memory_order_relaxed);
     }
+    record |= std::uint64_t{os::this_cpu()} << 32 & kCpuMask;
+    record_at(place).store(record, std::memory_order_release);  // the commit point
+    if (tail.segment() != before.segment()) [[unlikely]]
+      link_to(before, tail.segment());
     Place after = make_place(tail.segment(), tail.position() + kRecordHead + body, count + 1);
-    tail_.store(after.raw, std::memory_order_release);  // the commit point
+    tail_.store(after.raw, std::memory_order_release);  // in a new segment, the commit point
   }
   tell_readers();
   return Put::done;
@@ -256,15 +294,14 @@ Put Stream::append(std::uint64_t record, std::size_t body, std::uint64_t weight,
 
 inline void Stream::tell_writers() noexcept {
   if (max_items_ == Place::kCountMask && max_bytes_ == 0) return;
-  fence_after_unlock();
+  os::light_fence();
   if (!(writable_.word().load(std::memory_order_relaxed) & 1)) [[likely]]
     return;
   // Not for each message that leaves a full stream, but when half of it is free: sleepers look by themselves after one slice.
   Place tail{tail_.load(std::memory_order_acquire)}, head{head_.load(std::memory_order_relaxed)};
-  std::uint64_t bytes = put_bytes_[tail.count() % 2].load(std::memory_order_relaxed) -
-                        got_bytes_[head.count() % 2].load(std::memory_order_relaxed);
-  if (((tail.count() - head.count()) & Place::kCountMask) > max_items_ / 2 ||
-      (max_bytes_ != 0 && bytes > max_bytes_ / 2))
+  auto bytes = static_cast<std::int64_t>(put_bytes_[tail.count() % 2].load(std::memory_order_relaxed) -
+                                         got_bytes_[head.count() % 2].load(std::memory_order_relaxed));
+  if (distance(head, tail) > max_items_ / 2 || (max_bytes_ != 0 && bytes > static_cast<std::int64_t>(max_bytes_ / 2)))
     return;
   if (max_items_ == 1) writable_.notify_one();
   else writable_.notify_all();
@@ -276,22 +313,22 @@ inline void Stream::commit_take(const Next& next, std::uint64_t weight) noexcept
     std::uint64_t bytes = got_bytes_[count % 2].load(std::memory_order_relaxed) + weight;
     got_bytes_[(count + 1) % 2].store(bytes, std::memory_order_relaxed);
   }
-  std::size_t length = kRecordHead + round8(next.size()) + next.carried() * sizeof(Offset);
-  Place after = make_place(next.head.segment(), next.head.position() + length, count + 1);
+  put_on_.store(next.record >> 32 & 0xffff, std::memory_order_relaxed);
+  Place after = make_place(next.head.segment(), next.head.position() + next.length(), count + 1);
   head_.store(after.raw, std::memory_order_release);  // the commit point
   if (next.left) [[unlikely]]
     recycle(next.left);
 }
 
 template <std::size_t bytes>
-Got Stream::try_take_flat(std::byte (&payload)[bytes]) {
+Got Stream::try_take_flat(void* payload) {
   {
-    Hold hold(take_lock_);
+    Taking taking(*this);
     Next next;
-    if (!find_next(next, hold)) return Got::empty;
-    if (next.record != make_record(Form::small, bytes, 0)) [[unlikely]]
+    if (!find_next(next)) return Got::empty;
+    if ((next.record & ~kCpuMask) != make_record(Form::small, bytes, 0)) [[unlikely]]
       return Got::other;
-    std::memcpy(payload, next.payload, bytes);
+    copy<bytes>(payload, next.payload);
     if (track_takers_) note_taker(next.head.count());
     commit_take(next, bytes);
   }
