@@ -10,25 +10,29 @@
 
 namespace mp::os {
 
+inline void nap() noexcept {
+  const timespec length{0, 20'000};
+  ::nanosleep(&length, nullptr);
+}
+
+// Until `ready()`, which somebody is about to make true.
+template <class Ready>
+void nap_until(Ready&& ready) noexcept {
+  for (int looks = 0; !ready(); ++looks) {
+    if (looks < 100) cpu_relax();
+    else nap();
+  }
+}
+
 class SpinLock {
  public:
   void lock() noexcept {
     while (taken_.exchange(true, std::memory_order_acquire)) [[unlikely]]
-      wait();
+      nap_until([this] { return !taken_.load(std::memory_order_relaxed); });
   }
   void unlock() noexcept { taken_.store(false, std::memory_order_release); }
 
  private:
-  void wait() noexcept {
-    for (int looks = 0; taken_.load(std::memory_order_relaxed); ++looks) {
-      if (looks < 100) {
-        cpu_relax();
-      } else {
-        const timespec nap{0, 20'000};
-        ::nanosleep(&nap, nullptr);
-      }
-    }
-  }
   std::atomic<bool> taken_{false};
 };
 

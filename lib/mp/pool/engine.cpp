@@ -11,12 +11,6 @@
 namespace mp::pool {
 namespace {
 
-void free_parcels(Slot& slot) noexcept {
-  discard(slot.arguments);
-  if (slot.outcome == Outcome::no_room) slot.result = {};
-  discard(slot.result);
-}
-
 void destroy_board(void* object) noexcept { static_cast<TaskBoard*>(object)->free_blocks(); }
 const bool registered = memory::set_destroyer(memory::Kind::board, destroy_board);
 
@@ -36,8 +30,8 @@ std::shared_ptr<ProcessEngine> ProcessEngine::start(EngineOptions options) {
 
 ProcessEngine::ProcessEngine(const EngineOptions& options)
     : owner_(memory::self()),
-      board_ref_(
-          memory::create<TaskBoard>(memory::Kind::board, 0, options.workers * sizeof(WorkerEntry), options.workers)),
+      board_ref_(memory::create<TaskBoard>(memory::Kind::board, 0, options.workers * sizeof(WorkerEntry),
+                                           options.workers, process_cpu_count())),
       board_(&board_ref_.as<TaskBoard>()) {
   for (std::uint32_t i = 0; i < options.workers; ++i) new (&board_->worker(i)) WorkerEntry{};
   tasks_.reserve(TaskBoard::kSlotSegments);
@@ -58,13 +52,15 @@ void ProcessEngine::retire() noexcept {
   wait_for_tasks();
 }
 
-// From here on nobody posts. Tasks that futures still hold are counted; whoever gives the last one back deletes all.
+// From here on nobody posts. Whoever gives the last task back that a future holds deletes all.
 void ProcessEngine::wait_for_tasks() noexcept {
-  std::uint64_t head = free_.exchange(kGone, std::memory_order_acq_rel);
-  auto held = static_cast<std::int64_t>(tasks_.size()) * TaskBoard::kSlotsInSegment;
-  for (auto next = static_cast<std::uint32_t>(head); next != 0; --held)
-    next = task(next - 1).next_free_.load(std::memory_order_relaxed);
-  if (left_.fetch_add(held, std::memory_order_acq_rel) + held == 0) delete this;
+  bool last;
+  {
+    std::lock_guard guard(line_mutex_);
+    retired_ = true;
+    last = held_ == 0;
+  }
+  if (last) delete this;
 }
 
 void ProcessEngine::check_owner() const {
@@ -74,7 +70,7 @@ void ProcessEngine::check_owner() const {
 void ProcessEngine::close(bool cancel) {
   check_owner();
   {
-    std::lock_guard guard(mutex_);
+    std::lock_guard guard(line_mutex_);
     if (mode_ == Mode::open) mode_ = Mode::closing;
   }
   if (cancel) lose_waiting(std::make_exception_ptr(CancelledError()), Phase::cancelled);
@@ -85,7 +81,7 @@ void ProcessEngine::close(bool cancel) {
 void ProcessEngine::terminate() {
   check_owner();
   {
-    std::lock_guard guard(mutex_);
+    std::lock_guard guard(line_mutex_);
     if (mode_ != Mode::broken) mode_ = Mode::terminating;
   }
   board_->close(true);
@@ -102,31 +98,26 @@ std::vector<pid_t> ProcessEngine::worker_pids() { return supervisor_->worker_pid
 // ---- tasks ----------------------------------------------------------------------------------------------------------
 
 void ProcessEngine::refuse_unless_open() const {
-  if (mode_ == Mode::broken) std::rethrow_exception(broken_);
-  if (mode_ != Mode::open) throw Error("cannot schedule new tasks after shutdown");
+  const Mode mode = mode_.load(std::memory_order_acquire);
+  if (mode == Mode::open) [[likely]]
+    return;
+  if (mode == Mode::broken) std::rethrow_exception(broken_);
+  throw Error("cannot schedule new tasks after shutdown");
 }
 
 Held<SlotTask> ProcessEngine::take() {
   check_owner();
-  for (;;) {
-    std::uint64_t head = free_.load(std::memory_order_acquire);
-    while (auto first = static_cast<std::uint32_t>(head)) {
-      SlotTask& t = task(first - 1);
-      std::uint64_t rest = ((head >> 32) + 1) << 32 | t.next_free_.load(std::memory_order_relaxed);
-      if (!free_.compare_exchange_weak(head, rest, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
-      // The next will be written where a worker wrote last: its cache lines are on their way while this one is posted.
-      if (auto next = static_cast<std::uint32_t>(rest)) task(next - 1).slot_->prefetch();
-      t.hold_first();
-      return Held<SlotTask>(&t);
-    }
-    grow();
-  }
+  std::lock_guard guard(line_mutex_);
+  SlotTask& t = free_ ? *free_ : grow();
+  free_ = t.next_free_;
+  ++held_;
+  t.hold_first();
+  return Held<SlotTask>(&t);
 }
 
-void ProcessEngine::grow() {
-  std::lock_guard guard(mutex_);
+// One more segment of free tasks; the first of them.
+SlotTask& ProcessEngine::grow() {
   refuse_unless_open();
-  if (static_cast<std::uint32_t>(free_.load(std::memory_order_acquire)) != 0) return;  // another thread was faster
   auto tasks = std::make_unique<SlotTask[]>(TaskBoard::kSlotsInSegment);
   const std::uint32_t first = board_->grow();
   for (std::uint32_t i = 0; i < TaskBoard::kSlotsInSegment; ++i) {
@@ -134,60 +125,55 @@ void ProcessEngine::grow() {
     t.engine_ = this;
     t.index_ = first + i;
     t.slot_ = &board_->slot(first + i);
-    t.next_free_.store(first + i + 2, std::memory_order_relaxed);
+    t.next_free_ = i + 1 < TaskBoard::kSlotsInSegment ? &tasks[i + 1] : nullptr;
   }
-  SlotTask& last = tasks[TaskBoard::kSlotsInSegment - 1];
+  free_ = &tasks[0];
   tasks_.push_back(std::move(tasks));
-  put_free(first + 1, last);
-}
-
-// Puts the chain from `first` (index + 1) to `last` on the stack.
-void ProcessEngine::put_free(std::uint32_t first, SlotTask& last) noexcept {
-  std::uint64_t head = free_.load(std::memory_order_relaxed);
-  do {
-    if (head == kGone) {
-      if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
-      return;
-    }
-    last.next_free_.store(static_cast<std::uint32_t>(head), std::memory_order_relaxed);
-  } while (!free_.compare_exchange_weak(head, ((head >> 32) + 1) << 32 | first, std::memory_order_acq_rel,
-                                        std::memory_order_relaxed));
+  return *free_;
 }
 
 void ProcessEngine::give_back(SlotTask& t) noexcept {
   Slot& s = *t.slot_;
-  if (s.arguments.block || s.result.block) [[unlikely]]
-    free_parcels(s);
-  if (s.timeout) [[unlikely]] {
-    timed_.fetch_sub(1, std::memory_order_relaxed);
-    s.timeout = 0;
+  if (s.rare) [[unlikely]] {
+    if (s.is(rare::kLimited)) timed_.fetch_sub(1, std::memory_order_relaxed);
+    s.discard_rare();
   }
   if (t.extras_) [[unlikely]] {
     std::unique_ptr<SlotTask::Extras> extras;
-    std::lock_guard guard(mutex_);  // the supervisor may be looking for the name of what a worker ran
+    std::lock_guard guard(extras_mutex_);  // the supervisor may be looking for the name of what a worker ran
     extras = std::move(t.extras_);
   }
   board_->recycle(t.index_, ++t.generation_);
-  put_free(t.index_ + 1, t);
+  bool last;
+  {
+    std::lock_guard guard(line_mutex_);
+    t.next_free_ = std::exchange(free_, &t);
+    last = --held_ == 0 && retired_;
+  }
+  if (last) delete this;
 }
 
 void ProcessEngine::line_up(SlotTask& t, const TaskOptions& options) {
   Slot& s = *t.slot_;
   s.outcome = Outcome::value;
   s.attempts_left = static_cast<std::uint8_t>(std::min(options.retries, 255u));
-  if (!options.timeout.forever()) {
+  if (!options.timeout.forever()) [[unlikely]] {
     s.timeout = static_cast<std::uint64_t>(std::max<std::int64_t>(1, options.timeout.left().count()));
+    s.rare |= rare::kLimited;
     if (timed_.fetch_add(1, std::memory_order_relaxed) == 0)
       board_->signal();  // the supervisor begins to look at clocks
   }
-  if (!options.name.empty()) t.extras().name = options.name;
+  if (!options.name.empty()) [[unlikely]] {
+    std::lock_guard guard(extras_mutex_);
+    t.extras().name = options.name;
+  }
   {
-    std::lock_guard guard(mutex_);
+    std::lock_guard guard(line_mutex_);
     refuse_unless_open();
     t.number_ = ++posted_;
     board_->post(t.index_);
   }
-  board_->ring(false);
+  board_->ring();
 }
 
 std::exception_ptr ProcessEngine::error_of(SlotTask& t) {
@@ -195,7 +181,7 @@ std::exception_ptr ProcessEngine::error_of(SlotTask& t) {
   Slot& s = *t.slot_;
   std::string name;
   {
-    std::lock_guard guard(mutex_);
+    std::lock_guard guard(extras_mutex_);
     if (t.extras_) {
       if (t.extras_->lost) return t.extras_->lost;
       name = t.extras_->name;
@@ -204,14 +190,14 @@ std::exception_ptr ProcessEngine::error_of(SlotTask& t) {
   if (t.look() == Phase::cancelled) return std::make_exception_ptr(CancelledError());
   if (s.outcome == Outcome::no_room)
     return std::make_exception_ptr(
-        SharedMemoryFull(s.result.size, memory::usage().committed, memory::usage().capacity));
-  pickle::Reader in(payload(s.result, s.place));
+        SharedMemoryFull(s.result_bytes, memory::usage().committed, memory::usage().capacity));
+  pickle::Reader in(s.result_payload());
   return load_failure(in, t.number_, name);
 }
 
 void ProcessEngine::lose(SlotTask& t, std::exception_ptr error, Phase phase) noexcept {
   {
-    std::lock_guard guard(mutex_);
+    std::lock_guard guard(extras_mutex_);
     t.extras().lost = std::move(error);
   }
   t.slot_->outcome = Outcome::lost;
@@ -222,7 +208,7 @@ void ProcessEngine::lose(SlotTask& t, std::exception_ptr error, Phase phase) noe
 void ProcessEngine::lose_waiting(const std::exception_ptr& why, Phase phase) noexcept {
   std::uint32_t slots;
   {
-    std::lock_guard guard(mutex_);
+    std::lock_guard guard(line_mutex_);
     slots = static_cast<std::uint32_t>(tasks_.size()) * TaskBoard::kSlotsInSegment;
   }
   for (std::uint32_t i = 0; i < slots; ++i)
@@ -231,7 +217,7 @@ void ProcessEngine::lose_waiting(const std::exception_ptr& why, Phase phase) noe
 
 // The task again in line after its worker's death.
 void ProcessEngine::post_again(SlotTask& t, std::uint32_t dead_worker) {
-  std::lock_guard guard(mutex_);
+  std::lock_guard guard(line_mutex_);
   board_->post_again(t.index_, dead_worker);
 }
 

@@ -23,6 +23,7 @@
 
 #include "mp/memory/family.hpp"
 #include "mp/memory/ref.hpp"
+#include "mp/os/biased_lock.hpp"
 #include "mp/os/spin_lock.hpp"
 #include "mp/pickle/callable.hpp"
 #include "mp/pool/call.hpp"
@@ -111,9 +112,8 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
     return tasks_.data()[slot / TaskBoard::kSlotsInSegment][slot % TaskBoard::kSlotsInSegment];
   }
   Held<SlotTask> take();
-  void grow();
+  SlotTask& grow();
   void give_back(SlotTask& task) noexcept;
-  void put_free(std::uint32_t first, SlotTask& last) noexcept;
   void line_up(SlotTask& task, const TaskOptions& options);
   void lose(SlotTask& task, std::exception_ptr error, Phase phase) noexcept;
   void lose_waiting(const std::exception_ptr& why, Phase phase) noexcept;
@@ -124,18 +124,19 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
   memory::Ref board_ref_;
   TaskBoard* board_;
 
-  // Free tasks: a stack of indices, linked by SlotTask::next_free_. Bits 0-31 index + 1 of the first, 32-63 count the changes
-  // (a stale reader's exchange fails); kGone once only futures are left.
-  static constexpr std::uint64_t kGone = ~std::uint64_t{0};
-  alignas(64) std::atomic<std::uint64_t> free_{0};
-  std::atomic<std::int64_t> left_{0};               // tasks that futures hold, once free_ is kGone
+  // Locks are never held while user code runs or a worker is launched.
+  // Guards submission: free tasks, the end of the line. Nearly always one thread's, and so it costs no atomic step.
+  alignas(64) os::BiasedLock line_mutex_;
+  SlotTask* free_ = nullptr;                        // a stack, linked by SlotTask::next_free_
+  std::uint64_t posted_ = 0;                        // tasks, ever: numbers them
+  std::uint64_t held_ = 0;                          // tasks that are not free
+  bool retired_ = false;                            // only futures are left; with the last one goes all
+  std::atomic<Mode> mode_{Mode::open};              // written under it
   std::vector<std::unique_ptr<SlotTask[]>> tasks_;  // by slot; room for all is reserved, so that it never moves
 
-  alignas(64) os::SpinLock mutex_;  // guards what follows; never held while user code runs or a worker is launched
-  Mode mode_ = Mode::open;
-  std::exception_ptr broken_;
-  std::uint64_t posted_ = 0;             // tasks, ever: numbers them
-  std::atomic<std::uint32_t> timed_{0};  // tasks with a limit, as long as their slots are in use
+  std::exception_ptr broken_;              // written once, before the mode says so
+  alignas(64) os::SpinLock extras_mutex_;  // guards every task's extras
+  std::atomic<std::uint32_t> timed_{0};    // tasks with a limit, as long as their slots are in use
 
   std::unique_ptr<Supervisor> supervisor_;
 };
@@ -153,9 +154,9 @@ Held<SlotTask> ProcessEngine::post(pickle::CodeRef run, const TaskOptions& optio
   Slot& s = task->slot();
   pickle::Writer out(std::span<std::byte>(s.place));
   write(out);
-  s.arguments = seal(out, s.place);
+  s.set_arguments(out);
   s.run = run;
-  s.chunk = chunk;
+  if (chunk) s.rare |= rare::kChunk;
   line_up(*task, options);
   return task;
 }

@@ -32,7 +32,9 @@ FutureStatus SlotTask::status() noexcept {
 bool SlotTask::sleep(const os::Deadline& deadline) const {
   static thread_local os::Spinner spin;
   auto done = [&] { return look() >= Phase::done; };
-  if (spin(done)) return true;
+  static thread_local std::uint32_t ran_on = os::kAnyCpu;  // the last task waited for
+  const bool claimed = look() == Phase::claimed;
+  if (spin(done, claimed ? slot_->cpu.load(std::memory_order_relaxed) : ran_on)) return true;
   for (;;) {
     std::uint64_t now = slot_->state.fetch_or(word::kSleeper, std::memory_order_acq_rel) | word::kSleeper;
     if (done()) return true;
@@ -42,7 +44,10 @@ bool SlotTask::sleep(const os::Deadline& deadline) const {
       engine_->check_owner();
       engine_->nudge();  // should a bell have been lost to a kill, the supervisor rings again
     }
-    if (done()) return true;
+    if (done()) {
+      ran_on = slot_->cpu.load(std::memory_order_relaxed);
+      return true;
+    }
   }
 }
 
@@ -63,7 +68,7 @@ SlotTask::Extras& SlotTask::extras() {
 void SlotTask::add_callback(std::function<void()> f) {
   engine_->check_owner();
   {
-    std::lock_guard guard(engine_->mutex_);
+    std::lock_guard guard(engine_->extras_mutex_);
     if (look() < Phase::done || (extras_ && extras_->reporting)) {
       Extras& e = extras();
       e.callbacks.push_back(std::move(f));
@@ -84,7 +89,7 @@ void SlotTask::add_callback(std::function<void()> f) {
 void SlotTask::run_callbacks() noexcept {
   std::vector<std::function<void()>> todo;
   {
-    std::lock_guard guard(engine_->mutex_);
+    std::lock_guard guard(engine_->extras_mutex_);
     if (!extras_ || !extras_->reporting) return;
     extras_->reporting = false;
     todo.swap(extras_->callbacks);
@@ -102,7 +107,7 @@ std::exception_ptr SlotTask::error() {
 std::span<const std::byte> SlotTask::message() {
   if (look() != Phase::done || slot_->outcome != Outcome::value) [[unlikely]]
     std::rethrow_exception(error());
-  return payload(slot_->result, slot_->place);
+  return slot_->result_payload();
 }
 
 bool SlotTask::claim_abandoned(std::uint32_t generation) noexcept {

@@ -43,7 +43,7 @@ class SlotTask final : public FutureState {
   friend class ProcessEngine;
   friend class Supervisor;
 
-  // What few tasks need. Guarded by the engine's mutex.
+  // What few tasks need. Guarded by the engine's extras_mutex_.
   struct Extras {
     std::string name;
     std::vector<std::function<void()>> callbacks;
@@ -64,7 +64,7 @@ class SlotTask final : public FutureState {
   std::uint32_t generation_ = 0;
   std::atomic<std::uint64_t> abandoned_{0};  // kAbandoned | generation, else 0
   std::uint64_t number_ = 0;                 // of the task in its pool, for messages
-  std::atomic<std::uint32_t> next_free_{0};  // index + 1
+  SlotTask* next_free_ = nullptr;
   std::unique_ptr<Extras> extras_;
 };
 

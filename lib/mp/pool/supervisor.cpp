@@ -150,6 +150,7 @@ void Supervisor::launch(std::uint32_t index) {
   entry.intent.store(0, std::memory_order_relaxed);
   entry.item.store(0, std::memory_order_relaxed);
   entry.since.store(0, std::memory_order_relaxed);
+  board_.forget_idle(index);
   entry.phase.store(static_cast<std::uint32_t>(WorkerPhase::starting), std::memory_order_release);
   fresh.record = server_->launch(&work, fresh.start,
                                  {.name = options_.worker_name + "-" + std::to_string(++launched_),
@@ -168,11 +169,7 @@ void Supervisor::supervise() noexcept {
     report();
     bool living = check_workers();
     check_limits();
-    Mode mode;
-    {
-      std::lock_guard guard(engine_.mutex_);
-      mode = engine_.mode_;
-    }
+    const Mode mode = engine_.mode_.load(std::memory_order_acquire);
     if (mode == Mode::terminating || mode == Mode::broken) {
       lose_waiting(mode);
       if (!living) break;
@@ -181,7 +178,6 @@ void Supervisor::supervise() noexcept {
       break;
     } else {
       replace_workers();
-      if (board_.pending()) board_.ring(true);  // a bell may have been lost with a worker that it had woken
     }
     wait_for_news(seen);
   }
@@ -198,11 +194,10 @@ void Supervisor::wait_for_news(std::uint32_t seen) noexcept {
     starting |= !workers_[i].ended && board_.worker(i).phase.load(std::memory_order_relaxed) ==
                                           static_cast<std::uint32_t>(WorkerPhase::starting);
   std::chrono::nanoseconds limit = kIdle;
-  {
-    std::lock_guard guard(engine_.mutex_);
-    if (starting || board_.pending() || engine_.mode_ != Mode::open) limit = os::kSlice;
-    if (engine_.timed_.load(std::memory_order_relaxed) > 0) limit = kClockLook;
-  }
+  if (board_.more_hands(os::monotonic_now())) limit = std::chrono::milliseconds(1);
+  else if (starting || board_.pending() || engine_.mode_.load(std::memory_order_relaxed) != Mode::open)
+    limit = os::kSlice;
+  if (engine_.timed_.load(std::memory_order_relaxed) > 0) limit = std::min(limit, kClockLook);
   board_.wait_signal(seen, limit);
 }
 
@@ -232,11 +227,8 @@ void Supervisor::report_one(std::uint32_t slot, std::uint32_t generation) noexce
 
 // Takes every posted task out of line and ends it, when the pool is at its end.
 void Supervisor::lose_waiting(Mode mode) noexcept {
-  std::exception_ptr why;
-  {
-    std::lock_guard guard(engine_.mutex_);
-    why = mode == Mode::broken ? engine_.broken_ : std::make_exception_ptr(CancelledError("the pool was terminated"));
-  }
+  const auto why =
+      mode == Mode::broken ? engine_.broken_ : std::make_exception_ptr(CancelledError("the pool was terminated"));
   engine_.lose_waiting(why, mode == Mode::broken ? Phase::done : Phase::cancelled);
   report();
 }
@@ -298,6 +290,7 @@ void Supervisor::bury(std::uint32_t index) noexcept {
       why = std::to_string(failed_starts_) +
             " workers in a row ended before they could work; the last: " + end_text(record);
   }
+  board_.forget_idle(index);
   entry.phase.store(static_cast<std::uint32_t>(WorkerPhase::absent), std::memory_order_relaxed);
   {
     std::lock_guard guard(workers_mutex_);
@@ -314,9 +307,9 @@ void Supervisor::settle_victim(std::uint32_t index, SlotTask& task) noexcept {
   std::exception_ptr error = why_lost(index, task);
   bool cancelled = w.reason == Reason::cancel;
   try {
-    if (s.chunk && !cancelled) {
+    if (s.is(rare::kChunk) && !cancelled) {
       ChunkHead head;
-      std::memcpy(&head, payload(s.arguments, s.place).data(), sizeof head);
+      std::memcpy(&head, s.argument_payload().data(), sizeof head);
       std::shared_ptr<JobControl> job;
       {
         std::lock_guard guard(jobs_mutex_);
@@ -343,12 +336,8 @@ void Supervisor::settle_victim(std::uint32_t index, SlotTask& task) noexcept {
 }
 
 void Supervisor::replace_workers() noexcept {
-  bool wanted;
-  {
-    std::lock_guard guard(engine_.mutex_);
-    wanted = engine_.mode_ == Mode::open || (engine_.mode_ == Mode::closing && board_.pending());
-  }
-  if (!wanted) return;
+  const Mode mode = engine_.mode_.load(std::memory_order_acquire);
+  if (mode != Mode::open && !(mode == Mode::closing && board_.pending())) return;
   try {
     bool living = std::any_of(workers_.begin(), workers_.end(), [](const Worker& w) { return !w.ended; });
     if (!server_->usable()) {
@@ -364,10 +353,10 @@ void Supervisor::replace_workers() noexcept {
 
 void Supervisor::break_pool(const std::string& why) noexcept {
   {
-    std::lock_guard guard(engine_.mutex_);
+    std::lock_guard guard(engine_.line_mutex_);
     if (engine_.mode_ == Mode::broken || engine_.mode_ == Mode::terminating) return;
-    engine_.mode_ = Mode::broken;
     engine_.broken_ = std::make_exception_ptr(BrokenProcessPool("the process pool is broken: " + why));
+    engine_.mode_ = Mode::broken;
   }
   board_.close(true);
   lose_waiting(Mode::broken);
@@ -403,7 +392,7 @@ void Supervisor::check_limits() noexcept {
     const Intent intent{entry.intent.load(std::memory_order_acquire)};
     if (since == 0 || !intent.names_a_task()) continue;
     Slot& s = board_.slot(intent.slot());
-    if (s.timeout && now > since && now - since >= s.timeout)
+    if (s.is(rare::kLimited) && now > since && now - since >= s.timeout)
       stop_and_kill(i, Reason::timeout, intent.slot(), intent.generation(), since);
   }
 }
@@ -447,7 +436,7 @@ std::exception_ptr Supervisor::why_lost(std::uint32_t index, SlotTask& task) {
     return std::make_exception_ptr(CancelledError("the task was cancelled and its worker killed"));
   std::string name;
   {
-    std::lock_guard guard(engine_.mutex_);
+    std::lock_guard guard(engine_.extras_mutex_);
     if (task.extras_) name = task.extras_->name;
   }
   if (w.reason == Reason::timeout) {

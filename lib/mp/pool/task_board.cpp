@@ -4,6 +4,8 @@
 
 #include "mp/errors.hpp"
 #include "mp/os/clock.hpp"
+#include "mp/os/cpu.hpp"
+#include "mp/os/fence.hpp"
 #include "mp/os/futex.hpp"
 #include "mp/os/spin.hpp"
 
@@ -20,6 +22,13 @@ const std::atomic<std::uint32_t>& low_half(const std::atomic<std::uint64_t>& sta
 // its pool. Looking once in a long while costs nothing.
 constexpr std::chrono::nanoseconds kIdle = std::chrono::seconds(60);
 
+// Who does so many tasks in a moment is kept busy by tiny ones: the waking of another would cost more than it does.
+constexpr std::chrono::nanoseconds kMoment = std::chrono::milliseconds(1);
+constexpr std::uint32_t kManyTasks = 20;
+
+constexpr unsigned kOffsetBits = 38;
+constexpr std::uint64_t kOffsetMask = (std::uint64_t{1} << kOffsetBits) - 1;
+
 }  // namespace
 
 std::uint32_t TaskBoard::grow() {
@@ -30,35 +39,52 @@ std::uint32_t TaskBoard::grow() {
   return segments_++ * kSlotsInSegment;
 }
 
-void TaskBoard::put_in_line(std::uint32_t index, std::uint32_t generation) {
-  std::uint64_t position = tail_.load(std::memory_order_relaxed);
-  std::uint64_t segment = position / kOrderInSegment;
-  auto& entry = order_[segment % kOrderSegments];
-  if (position % kOrderInSegment == 0) {
-    // A segment that all workers have passed serves again; one who reads there too late finds entries that name nothing
-    // of his (invariant 4).
-    std::uint64_t passed = head_.load(std::memory_order_acquire) / kOrderInSegment;
-    if (order_recycled_ < passed) {
-      auto& old = order_[order_recycled_ % kOrderSegments];
-      entry.store(old.load(std::memory_order_relaxed), std::memory_order_release);
-      ++order_recycled_;
-    } else {
-      if (segment - order_recycled_ >= kOrderSegments) throw Error("a pool holds at most 33 million waiting tasks");
-      memory::Offset block = memory::allocate(kOrderInSegment * sizeof(std::uint64_t));
-      auto* fresh = memory::at<std::atomic<std::uint64_t>>(block);
-      for (std::uint64_t i = 0; i < kOrderInSegment; ++i) new (fresh + i) std::atomic<std::uint64_t>(0);
-      entry.store(block, std::memory_order_release);
-    }
+// A new segment of the line, or one that all workers have passed.
+void TaskBoard::lengthen(std::uint64_t segment) {
+  auto& entry = line_[segment % kLineSegments];
+  const std::uint64_t passed = head_.load(std::memory_order_acquire) / kLineInSegment;
+  memory::Offset block;
+  if (line_recycled_ < passed) {
+    block = line_[line_recycled_++ % kLineSegments].load(std::memory_order_relaxed) & kOffsetMask;
+  } else {
+    if (segment - line_recycled_ >= kLineSegments) throw Error("a pool holds at most 33 million waiting tasks");
+    block = memory::allocate(kLineInSegment * sizeof(Place), 64);
   }
-  auto* line = memory::at<std::atomic<std::uint64_t>>(entry.load(std::memory_order_relaxed));
-  line[position % kOrderInSegment].store(std::uint64_t{generation} << 32 | index, std::memory_order_relaxed);
-  tail_.store(position + 1, std::memory_order_seq_cst);  // before the look at the doorbell
+  auto* places = memory::at<Place>(block);
+  for (std::uint64_t i = 0; i < kLineInSegment; ++i) new (places + i) Place(0);
+  entry.store(block | segment << kOffsetBits, std::memory_order_release);
+}
+
+void TaskBoard::put_in_line(std::uint32_t index, std::uint32_t generation) {
+  if (tail_ % kLineInSegment == 0) [[unlikely]]
+    lengthen(tail_ / kLineInSegment);
+  auto* place = const_cast<Place*>(place_at(tail_));
+  place->store(std::uint64_t{generation} << 32 | (index + 1), std::memory_order_release);  // the commit point
+  ++tail_;
+}
+
+const TaskBoard::Place* TaskBoard::place_at(std::uint64_t position) const noexcept {
+  const std::uint64_t segment = position / kLineInSegment;
+  const std::uint64_t entry = line_[segment % kLineSegments].load(std::memory_order_acquire);
+  if (entry >> kOffsetBits != segment || entry == 0) return nullptr;
+  return memory::at<Place>(entry & kOffsetMask) + position % kLineInSegment;
+}
+
+bool TaskBoard::pending() const noexcept {
+  for (std::uint64_t at = head_.load(std::memory_order_acquire);;) {
+    const Place* place = place_at(at);
+    if (place && place->load(std::memory_order_acquire)) return true;
+    const std::uint64_t now = head_.load(std::memory_order_acquire);
+    if (now == at) return false;
+    at = now;
+  }
 }
 
 void TaskBoard::post(std::uint32_t index) {
   Slot& s = slot(index);
   std::uint32_t generation = word::generation(s.state.load(std::memory_order_relaxed));
   std::uint64_t flags = word::flags(s.state.load(std::memory_order_relaxed));
+  s.cpu.store(static_cast<std::uint16_t>(os::this_cpu()), std::memory_order_relaxed);
   s.state.store(word::make(Phase::posted, generation) | flags, std::memory_order_release);
   try {
     put_in_line(index, generation);
@@ -80,12 +106,47 @@ void TaskBoard::post_again(std::uint32_t index, std::uint32_t dead_worker) {
   }
 }
 
-void TaskBoard::ring(bool all) noexcept {
-  std::uint32_t bell = doorbell_.load(std::memory_order_seq_cst);
-  if (!all && !(bell & 1)) return;
-  // Cleared before the wake: a worker that wakes sets it again for those that may still sleep.
-  while (!doorbell_.compare_exchange_weak(bell, (bell + 2) & ~1u, std::memory_order_seq_cst)) {}
-  os::futex_wake(doorbell_, all ? os::kAll : 1);
+// False if none sleeps. One that has died since is buried by the supervisor, who then rings for all.
+bool TaskBoard::ring_one() noexcept {
+  for (std::uint32_t worker; (worker = asleep_.first(workers_)) != workers_;) {
+    if (!asleep_.remove(worker)) continue;
+    auto& bell = this->worker(worker).bell;
+    bell.fetch_add(1, std::memory_order_seq_cst);
+    os::futex_wake(bell, 1);
+    return true;
+  }
+  return false;
+}
+
+void TaskBoard::ring() noexcept {
+  os::light_fence();
+  if (asleep_.first(workers_) == workers_) [[likely]]
+    return;
+  if (looking_.first(workers_) != workers_) {
+    // To be sure that the post is seen, it must be visible before the second look.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (looking_.first(workers_) != workers_) return;
+  }
+  if (awake() < cpus_) ring_one();
+  else if (!watched_.load(std::memory_order_relaxed)) signal();
+}
+
+bool TaskBoard::more_hands(std::chrono::nanoseconds now) noexcept {
+  if (!short_of_hands()) {
+    if (!watched_.exchange(0, std::memory_order_seq_cst)) return false;
+    os::heavy_fence();  // a post that has seen `watched_` set is seen now
+    if (!short_of_hands()) return false;
+  }
+  const std::uint64_t head = head_.load(std::memory_order_relaxed);
+  if (watched_.exchange(1, std::memory_order_relaxed)) {
+    if (now - looked_at_ < kMoment) return true;
+    const std::uint32_t hands = awake();
+    if (head - head_then_ < hands * kManyTasks)
+      for (std::uint32_t i = 0; i <= hands && ring_one(); ++i) {}
+  }
+  head_then_ = head;
+  looked_at_ = now;
+  return true;
 }
 
 bool TaskBoard::cancel(std::uint32_t index, std::uint32_t generation) noexcept {
@@ -125,33 +186,32 @@ void TaskBoard::signal() noexcept {
 
 void TaskBoard::free_blocks() noexcept {
   for (std::uint32_t i = 0; i < segments_; ++i) {
-    for (std::uint32_t k = 0; k < kSlotsInSegment; ++k) {
-      Slot& s = slot(i * kSlotsInSegment + k);
-      discard(s.arguments);
-      if (s.outcome != Outcome::no_room) discard(s.result);
-    }
+    for (std::uint32_t k = 0; k < kSlotsInSegment; ++k) slot(i * kSlotsInSegment + k).discard_rare();
+    memory::deallocate(slots_[i].load(std::memory_order_relaxed));
   }
-  for (std::uint32_t i = 0; i < segments_; ++i) memory::deallocate(slots_[i].load(std::memory_order_relaxed));
-  std::uint64_t used = (tail_.load(std::memory_order_relaxed) + kOrderInSegment - 1) / kOrderInSegment;
-  for (std::uint64_t i = order_recycled_; i < used; ++i)
-    memory::deallocate(order_[i % kOrderSegments].load(std::memory_order_relaxed));
+  const std::uint64_t used = (tail_ + kLineInSegment - 1) / kLineInSegment;
+  for (std::uint64_t i = line_recycled_; i < used; ++i)
+    memory::deallocate(line_[i % kLineSegments].load(std::memory_order_relaxed) & kOffsetMask);
   for (std::uint32_t i = 0; i < workers_; ++i) discard(worker(i).failure);
 }
 
 void TaskBoard::close(bool at_once) noexcept {
   std::uint32_t order = at_once ? 2 : 1, now = closing_.load(std::memory_order_relaxed);
   while (now < order && !closing_.compare_exchange_weak(now, order, std::memory_order_seq_cst)) {}
-  ring(true);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  while (ring_one()) {}
 }
 
 bool TaskBoard::try_claim(std::uint32_t me, std::uint32_t& index) noexcept {
   for (;;) {
     std::uint64_t at = head_.load(std::memory_order_acquire);
-    if (at >= tail_.load(std::memory_order_seq_cst)) return false;
-    auto* line = memory::at<std::atomic<std::uint64_t>>(
-        order_[at / kOrderInSegment % kOrderSegments].load(std::memory_order_acquire));
-    std::uint64_t entry = line[at % kOrderInSegment].load(std::memory_order_relaxed);
-    index = static_cast<std::uint32_t>(entry);
+    const Place* place = place_at(at);
+    const std::uint64_t entry = place ? place->load(std::memory_order_acquire) : 0;
+    if (entry == 0) {
+      if (head_.load(std::memory_order_relaxed) == at) return false;
+      continue;
+    }
+    index = static_cast<std::uint32_t>(entry) - 1;
     Slot& s = slot(index);
     std::uint64_t now = s.state.load(std::memory_order_acquire);
     bool mine = false;
@@ -166,26 +226,47 @@ bool TaskBoard::try_claim(std::uint32_t me, std::uint32_t& index) noexcept {
   }
 }
 
-TaskBoard::Claim TaskBoard::claim(std::uint32_t me, std::uint32_t& index) noexcept {
+// Looks for a while; false if in vain.
+bool TaskBoard::look(std::uint32_t me, std::uint32_t posted_on) noexcept {
   static thread_local os::Spinner spin;
-  bool slept = false;
-  for (;;) {
-    std::uint32_t closing = closing_.load(std::memory_order_acquire);
+  looking_.add(me);
+  const bool found = spin([&] { return !nothing_to_do(); }, posted_on);
+  looking_.remove(me);
+  return found;
+}
+
+// Until rung, or for a while.
+void TaskBoard::sleep(std::uint32_t me, std::uint32_t posted_on) noexcept {
+  auto& bell = worker(me).bell;
+  for (bool beside : {os::beside(posted_on), false}) {
+    const std::uint32_t seen = bell.load(std::memory_order_relaxed);
+    asleep_.add(me);
+    const bool sure = !beside && os::heavy_fence();
+    const bool idle = nothing_to_do();
+    const bool rung = idle && os::futex_wait(bell, seen,
+                                             beside ? os::kBrief
+                                             : sure ? kIdle
+                                                    : os::kSlice) != os::Woken::timed_out;
+    asleep_.remove(me);
+    if (!idle || rung) return;
+  }
+}
+
+TaskBoard::Claim TaskBoard::claim(std::uint32_t me, std::uint32_t& index) noexcept {
+  static thread_local std::uint32_t posted_on = os::kAnyCpu;  // the last task
+  for (bool was_idle = false;; was_idle = true) {
+    const std::uint32_t closing = closing_.load(std::memory_order_acquire);
     if (closing == 2) break;
     if (try_claim(me, index)) {
-      // One bell may stand for many posts: who was woken by it wakes the next while tasks remain.
-      if (slept && pending()) ring(false);
+      auto& cpu = slot(index).cpu;
+      posted_on = cpu.load(std::memory_order_relaxed);
+      cpu.store(static_cast<std::uint16_t>(os::this_cpu()), std::memory_order_relaxed);
+      // Others were not woken as long as this one was expected to see all.
+      if (was_idle && pending()) ring();
       return Claim::got;
     }
     if (closing == 1) break;
-    if (spin([&] { return pending() || closing_.load(std::memory_order_relaxed); })) continue;
-    std::uint32_t bell = doorbell_.fetch_or(1, std::memory_order_seq_cst) | 1;
-    if (head_.load(std::memory_order_relaxed) < tail_.load(std::memory_order_seq_cst) ||
-        closing_.load(std::memory_order_seq_cst))
-      continue;
-    os::futex_wait(doorbell_, bell, kIdle);
-    doorbell_.fetch_or(1, std::memory_order_seq_cst);  // others may sleep still
-    slept = true;
+    if (!look(me, posted_on)) sleep(me, posted_on);
   }
   worker(me).intent.store(0, std::memory_order_release);
   return Claim::leave;

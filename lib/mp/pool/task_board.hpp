@@ -3,7 +3,7 @@
 //
 //     owner                       board                            worker w
 //     take a free slot, fill it
-//     order[tail] = slot; tail+1  ---> slots: free -> posted ---->  intent = slot; CAS posted -> claimed by w
+//     line[tail] = slot           ---> slots: free -> posted ---->  intent = slot; CAS posted -> claimed by w
 //     result(): sleep on the slot <--- claimed -> done        <---  write the result; exchange -> done
 //     slot becomes free again
 //
@@ -13,7 +13,13 @@
 //     then, by the owner claimed -> posted (again) or claimed -> done.
 //  2. A worker writes its `intent` before it claims, so at its death that one slot is all it can have held.
 //  3. `head` is a hint: every position below it is no longer posted. Whoever finds it behind moves it on.
-//  4. An order entry names slot and generation: an entry read too late names nothing.
+//  4. A place in line names slot and generation, or is 0: not yet. One that is read too late names nothing.
+//  5. An idle worker leaves `looking` and enters `asleep` before its last look at the line, and leaves both before it claims; who
+//     posts looks at them after. So a task that nobody was woken for is seen by one who looks, and he wakes the next for what is left.
+//  6. A segment of the line says which it is. While head stands in it or before, it is not used again: so who has moved head
+//     on from a position has read that position's own place.
+// Commit points: post = the store of the place in line; there is no count beside it, so a stream of posts moves one cache line for eight
+// tasks and each task's own.
 // State word: bits 0-3 phase, 4 someone sleeps on it, 5 report its end to the supervisor, 8-31 worker, 32-63 generation.
 // The low half is the futex word.
 //
@@ -27,10 +33,12 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "mp/memory/arena.hpp"
 #include "mp/pickle/code.hpp"
 #include "mp/pool/parcel.hpp"
+#include "mp/pool/worker_set.hpp"
 
 namespace mp::pool {
 
@@ -38,9 +46,9 @@ enum class Phase : std::uint64_t { free, posted, claimed, done, cancelled };
 
 // How a done task ended.
 enum class Outcome : std::uint8_t {
-  value,      // the result parcel holds the value
-  exception,  // the result parcel holds the exception (failure.hpp)
-  no_room,    // shared memory was full: the result parcel's size says for how many bytes
+  value,      // the result is the value
+  exception,  // the result is the exception (failure.hpp)
+  no_room,    // shared memory was full: `result_bytes` says for how many
   lost,       // crashed or out of time: the owner knows the error (ProcessEngine::error_of)
 };
 
@@ -57,27 +65,64 @@ constexpr std::uint64_t make(Phase phase, std::uint32_t generation, std::uint32_
 }
 }  // namespace word
 
-inline constexpr std::size_t kInline = 120;
+inline constexpr std::size_t kInline = 104;
 
+// What is rare about a task, and lies in the slot's last line: nobody looks there without need.
+namespace rare {
+inline constexpr std::uint8_t kChunk = 1;      // its arguments begin with a ChunkHead (job.hpp)
+inline constexpr std::uint8_t kLimited = 2;    // `timeout`
+inline constexpr std::uint8_t kArguments = 4;  // `arguments`: they are not in place
+inline constexpr std::uint8_t kResult = 8;     // `result`: it is not in place
+}  // namespace rare
+
+// A small task and its result are one cache line, there and back.
 struct alignas(64) Slot {
   std::atomic<std::uint64_t> state;
-  std::atomic<std::uint32_t> next;  // of the list of reported ends: index + 1, 0 = last
+  std::atomic<std::uint16_t> cpu;  // on which it was posted, then claimed
   Outcome outcome;
-  bool chunk;                  // its arguments begin with a ChunkHead (job.hpp)
   std::uint8_t attempts_left;  // further tries after a failure; written by whoever holds the slot
-  pickle::CodeRef run;         // void run(pickle::Reader&, pickle::Writer&)
-  std::uint64_t timeout;       // ns for one attempt; 0 = none
-  Parcel arguments;
-  Parcel result;
-  std::byte place[kInline];  // the arguments', then the result's bytes where they fit
+  std::uint8_t rare;
+  pickle::CodeRef run;  // void run(pickle::Reader&, pickle::Writer&)
+  std::uint32_t argument_bytes, result_bytes;
+  std::byte place[kInline];         // the arguments', then the result's bytes where they fit
+  std::uint64_t timeout;            // ns for one attempt
+  std::atomic<std::uint32_t> next;  // of the list of reported ends: index + 1, 0 = last
+  Parcel arguments, result;
 
-  // Fetches what a small task uses into the cache, to be written.
-  void prefetch() const noexcept {
-    __builtin_prefetch(this, 1);
-    __builtin_prefetch(place, 1);
+  bool is(std::uint8_t what) const noexcept { return rare & what; }
+  void set_arguments(pickle::Writer& from) {
+    const Parcel parcel = seal(from, place);
+    argument_bytes = parcel.size;
+    keep(parcel, arguments, rare::kArguments);
+  }
+  // Throws SharedMemoryFull.
+  void set_result(pickle::Writer& from) {
+    const Parcel parcel = seal(from, place);
+    result_bytes = parcel.size;
+    keep(parcel, result, rare::kResult);
+  }
+  std::span<const std::byte> argument_payload() const noexcept {
+    return is(rare::kArguments) ? payload(arguments, nullptr) : std::span(place, argument_bytes);
+  }
+  std::span<const std::byte> result_payload() const noexcept {
+    return is(rare::kResult) ? payload(result, nullptr) : std::span(place, result_bytes);
+  }
+  // Frees what does not lie in place, and forgets what was rare.
+  void discard_rare() noexcept {
+    if (is(rare::kArguments)) discard(arguments);
+    if (is(rare::kResult)) discard(result);
+    rare = 0;
+  }
+
+ private:
+  void keep(const Parcel& parcel, Parcel& to, std::uint8_t what) noexcept {
+    if (parcel.block == 0) [[likely]]
+      return;
+    to = parcel;
+    rare |= what;
   }
 };
-static_assert(sizeof(Slot) == 192 && std::atomic<std::uint64_t>::is_always_lock_free);
+static_assert(sizeof(Slot) == 192 && offsetof(Slot, place) == 40 && std::atomic<std::uint64_t>::is_always_lock_free);
 
 enum class WorkerPhase : std::uint32_t {
   absent,
@@ -102,16 +147,18 @@ struct alignas(128) WorkerEntry {
   std::atomic<std::uint64_t> item;    // in a chunk: index + 1 of the item it runs, 0 = none
   std::atomic<std::uint64_t> since;   // CLOCK_MONOTONIC ns when the limited task or item began; 0 = no limit runs
   std::atomic<std::uint64_t> tasks;   // done so far
+  std::atomic<std::uint32_t> bell;    // counts rings; the worker sleeps on it
   Parcel failure;                     // of the initializer
 };
 
 class TaskBoard {
  public:
   static constexpr std::uint32_t kSlotsInSegment = 2048, kSlotSegments = 16384;
-  static constexpr std::uint64_t kOrderInSegment = 8192, kOrderSegments = 4096;
-  static constexpr std::uint32_t kMostWorkers = 1024, kOwner = 0xffffff;
+  static constexpr std::uint64_t kLineInSegment = 8192, kLineSegments = 4096;
+  static constexpr std::uint32_t kMostWorkers = WorkerSet::kMost, kOwner = 0xffffff;
 
-  explicit TaskBoard(std::uint32_t workers) noexcept : workers_(workers) {}
+  // `cpus`: as many workers are woken for what is posted; further ones once tasks wait for a while (more_hands).
+  TaskBoard(std::uint32_t workers, std::uint32_t cpus) noexcept : workers_(workers), cpus_(cpus) {}
 
   Slot& slot(std::uint32_t index) noexcept {
     auto* segment = memory::at<Slot>(slots_[index / kSlotsInSegment].load(std::memory_order_acquire));
@@ -128,8 +175,18 @@ class TaskBoard {
   void post(std::uint32_t index);
   // The slot again in line after its worker's death; as post().
   void post_again(std::uint32_t index, std::uint32_t dead_worker);
-  // Wakes workers as far as they sleep: one after a post, all to close or when in doubt.
-  void ring(bool all) noexcept;
+  // After a post: wakes a worker if none is looking and one sleeps. That with the lowest number: its caches are warm, and the others may
+  // sleep on. Where as many as there are CPUs are awake, that is left to more_hands().
+  void ring() noexcept;
+  // The supervisor's: whether to call again a millisecond later. Tasks wait and workers sleep: if those awake have done few tasks
+  // in the last millisecond, because tasks are long or sleep themselves, it wakes as many again. A stream of tiny tasks on more workers
+  // than CPUs goes on with few. Makes up for a ring that was lost with a worker, too.
+  bool more_hands(std::chrono::nanoseconds now) noexcept;
+  // Before a worker's entry is used again.
+  void forget_idle(std::uint32_t worker) noexcept {
+    looking_.remove(worker);
+    asleep_.remove(worker);
+  }
   // True if it was still posted: it will never run.
   bool cancel(std::uint32_t index, std::uint32_t generation) noexcept;
   // True if it was still posted: the owner holds it now as a worker would, and finish()es it.
@@ -139,9 +196,7 @@ class TaskBoard {
     slot(index).state.store(word::make(Phase::free, generation), std::memory_order_release);
   }
   // Whether tasks wait for a worker, as far as can be seen.
-  bool pending() const noexcept {
-    return head_.load(std::memory_order_acquire) < tail_.load(std::memory_order_acquire);
-  }
+  bool pending() const noexcept;
 
   // Reported ends: the whole list, newest first (index + 1 each, linked by Slot::next).
   std::uint32_t take_reported() noexcept { return reported_.exchange(0, std::memory_order_acq_rel); }
@@ -172,22 +227,36 @@ class TaskBoard {
   void finish(std::uint32_t index, std::uint32_t generation, Phase phase = Phase::done) noexcept;
 
  private:
+  using Place = std::atomic<std::uint64_t>;  // bits 0-31 slot + 1, 32-63 generation; 0 = not yet
   void put_in_line(std::uint32_t index, std::uint32_t generation);
+  void lengthen(std::uint64_t segment);
+  const Place* place_at(std::uint64_t position) const noexcept;
   bool try_claim(std::uint32_t me, std::uint32_t& index) noexcept;
+  bool nothing_to_do() const noexcept { return !pending() && !closing_.load(std::memory_order_relaxed); }
+  bool look(std::uint32_t me, std::uint32_t posted_on) noexcept;
+  void sleep(std::uint32_t me, std::uint32_t posted_on) noexcept;
+  bool ring_one() noexcept;
+  std::uint32_t awake() const noexcept { return workers_ - asleep_.size(workers_); }
+  bool short_of_hands() const noexcept { return asleep_.first(workers_) != workers_ && pending(); }
 
-  const std::uint32_t workers_;
-  std::uint32_t segments_ = 0;        // the owner's: slot segments there are
-  std::uint64_t order_recycled_ = 0;  // the owner's: order segments taken back so far
-  alignas(64) std::atomic<std::uint64_t> tail_{0};
+  const std::uint32_t workers_, cpus_;
+  std::uint32_t segments_ = 0;       // the owner's: slot segments there are
+  std::uint64_t line_recycled_ = 0;  // the owner's: line segments taken back so far
+  std::uint64_t tail_ = 0;           // the owner's: the next position in line
+  std::uint64_t head_then_ = 0;      // the supervisor's: when more_hands() last looked
+  std::chrono::nanoseconds looked_at_{0};
   alignas(64) std::atomic<std::uint64_t> head_{0};
-  // Bit 0: a worker may sleep on it; the rest counts.
-  alignas(64) std::atomic<std::uint32_t> doorbell_{0};
-  std::atomic<std::uint32_t> closing_{0};             // 1 = when nothing is left, 2 = at once
-  alignas(64) std::atomic<std::uint32_t> signal_{0};  // counts
+  // Idle workers, by what they do. Who has something to do is in neither.
+  alignas(64) WorkerSet looking_;                      // will see what is posted
+  alignas(64) WorkerSet asleep_;                       // have to be rung
+  alignas(64) std::atomic<std::uint32_t> closing_{0};  // 1 = when nothing is left, 2 = at once
+  alignas(64) std::atomic<std::uint32_t> signal_{0};   // counts
   std::atomic<std::uint32_t> supervisor_sleeps_{0};
+  std::atomic<std::uint32_t> watched_{0};  // more_hands() will be called
   std::atomic<std::uint32_t> reported_{0};
   alignas(64) std::atomic<memory::Offset> slots_[kSlotSegments]{};
-  std::atomic<memory::Offset> order_[kOrderSegments]{};
+  // Each with its number, so that one left from the line's last time round is known: bits 0-37 offset, 38-63 number.
+  std::atomic<std::uint64_t> line_[kLineSegments]{};
 };
 
 }  // namespace mp::pool

@@ -20,7 +20,7 @@ WorkerEntry* entry_of_this = nullptr;  // set once, by the one thread of a worke
 
 Outcome attempt(Slot& slot, pickle::Writer& out) {
   try {
-    pickle::Reader in(payload(slot.arguments, slot.place));
+    pickle::Reader in(slot.argument_payload());
     auto run = pickle::code_as<Run>(slot.run);
     os::call_watched([&] { run(in, out); });
     return Outcome::value;
@@ -39,19 +39,19 @@ Outcome attempt(Slot& slot, pickle::Writer& out) {
 void perform(Slot& slot, WorkerEntry& entry) {
   for (;;) {
     // While another attempt may need the arguments, the result must not lie where they are.
-    bool in_place = slot.attempts_left == 0 && !slot.chunk;
+    bool in_place = slot.attempts_left == 0 && !slot.is(rare::kChunk);
     pickle::Writer own;
     pickle::Writer there{std::span<std::byte>(slot.place)};
     pickle::Writer& out = in_place ? there : own;
-    if (slot.timeout && !slot.chunk)
+    if (slot.is(rare::kLimited) && !slot.is(rare::kChunk))
       entry.since.store(static_cast<std::uint64_t>(os::monotonic_now().count()), std::memory_order_release);
     Outcome outcome = attempt(slot, out);
-    if (slot.timeout) entry.since.store(0, std::memory_order_release);
+    if (slot.is(rare::kLimited)) entry.since.store(0, std::memory_order_release);
     if (outcome == Outcome::lost) continue;
     try {
-      slot.result = seal(out, slot.place);
+      slot.set_result(out);
     } catch (const SharedMemoryFull& full) {
-      slot.result = {static_cast<std::uint32_t>(std::min<std::size_t>(full.asked(), UINT32_MAX)), 0, 0};
+      slot.result_bytes = static_cast<std::uint32_t>(std::min<std::size_t>(full.asked(), UINT32_MAX));
       outcome = Outcome::no_room;
     }
     slot.outcome = outcome;
