@@ -18,6 +18,8 @@
 #include <string>
 #include <vector>
 
+#include "syscalls.hpp"
+
 namespace bench {
 
 using Clock = std::chrono::steady_clock;
@@ -30,7 +32,7 @@ struct Entry {
 // The whole main of a contender; its exit status.
 int contend(int argc, char** argv, std::initializer_list<std::vector<Entry>> tables);
 
-// Full size, or the one for a sign of life.
+// Full size, or the one for a sign of life; less while counting is slow.
 std::size_t size(std::size_t full, std::size_t quick);
 
 void print(const char* key, double value);
@@ -82,14 +84,11 @@ void time_each(std::size_t count, std::chrono::microseconds gap, Op&& op) {
 // Runs this process, and what it starts from now on, on the nth of the CPUs it may use (on the last if there are fewer).
 void pin_to_cpu(int nth);
 
-// Counts system calls (perf's raw_syscalls:sys_enter) and calls of operator new, here and in all that this process starts
-// after the object was made.
+// Counts system calls and calls of operator new, here and in all that this process starts after the object was made.
 class Counted {
  public:
   Counted();
   ~Counted();
-  Counted(const Counted&) = delete;
-  Counted& operator=(const Counted&) = delete;
 
   // Prints both for each of `count` operations that work() does.
   template <class Work>
@@ -102,7 +101,7 @@ class Counted {
  private:
   void start();
   void stop(std::size_t count);
-  int fd_;
+  SyscallCounter syscalls_;
 };
 
 // scene(measure) sets everything up, calls measure(count, pass) with what does `count` operations, and tears it down: once
