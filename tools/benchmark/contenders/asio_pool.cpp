@@ -12,23 +12,25 @@ namespace {
 using namespace std::chrono_literals;
 namespace asio = boost::asio;
 
-auto submit_to(asio::thread_pool& pool, long n) {
-  return asio::post(pool, asio::use_future([n] { return next(n); }));
+template <class Task>
+auto submit_to(asio::thread_pool& pool, Task task) {
+  return asio::post(pool, asio::use_future(task));
 }
 
 void stream() {
   time_then_count([](auto measure) {
     asio::thread_pool pool(kWorkers);
-    measure_stream(measure, size(100'000, 2000), [&](long n) { return submit_to(pool, n); });
+    measure_stream(measure, size(100'000, 2000),
+                   [&](long n) { return submit_to(pool, [n] { return next_in_stream(n); }); });
   });
 }
 
 void round_trip(std::size_t count, std::chrono::microseconds gap) {
   asio::thread_pool pool(kWorkers);
-  auto once = [&] { keep(submit_to(pool, 1).get()); };
+  auto once = [&] { keep(submit_to(pool, [] { return next(1); }).get()); };
   for (int i = 0; i < 100; ++i) once();
   time_each(count, gap, once);
-  note_cores([&] { return asio::post(pool, asio::use_future(cpu)).get(); });
+  note_cores([&] { return submit_to(pool, cpu).get(); });
 }
 void awake() { round_trip(size(5000, 100), 0us); }
 void parked() { round_trip(size(600, 10), 1000us); }

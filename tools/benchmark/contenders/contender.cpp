@@ -20,6 +20,8 @@ namespace {
 struct Tally {
   std::atomic<bool> on;
   alignas(64) std::atomic<std::uint64_t> allocations;
+  alignas(64) std::atomic<int> far_cpu{-1};
+  alignas(64) std::atomic<unsigned> looks, apart;
 };
 Tally* const tally = [] {
   void* page = ::mmap(nullptr, sizeof(Tally), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -99,6 +101,7 @@ void print_latencies(std::vector<double> took) {
   print("p50", at(0.5));
   print("p99", at(0.99));
   print("p99.9", at(0.999));
+  print("samples", static_cast<double>(took.size()));
 }
 
 long switches() {
@@ -109,7 +112,33 @@ long switches() {
 
 void wait(std::chrono::microseconds gap) { std::this_thread::sleep_for(gap); }
 
+void print_slept(long times, std::size_t calls) {
+  print("slept-percent", std::clamp(100 * static_cast<double>(times) / static_cast<double>(calls), 0., 100.));
+}
+
 int cpu() { return ::sched_getcpu(); }
+
+void leave_cpu() {
+  if (tally) tally->far_cpu.store(cpu(), std::memory_order_relaxed);
+}
+
+void compare_cpu() {
+  int far = tally ? tally->far_cpu.load(std::memory_order_relaxed) : -1;
+  if (far < 0) return;
+  tally->looks.fetch_add(1, std::memory_order_relaxed);
+  if (far != cpu()) tally->apart.fetch_add(1, std::memory_order_relaxed);
+}
+
+void forget_cores() {
+  if (!tally) return;
+  tally->far_cpu.store(-1, std::memory_order_relaxed);
+  tally->looks.store(0, std::memory_order_relaxed);
+  tally->apart.store(0, std::memory_order_relaxed);
+}
+
+void print_cores() {
+  if (tally && tally->looks != 0) print("two-cores-percent", 100. * tally->apart / tally->looks);
+}
 
 void pin_to_cpu(int nth) {
   cpu_set_t may, set;

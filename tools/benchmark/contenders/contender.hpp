@@ -2,11 +2,12 @@
 // runs programs, Python scripts and MPI programs alike, in turns; what they print is lines of "KEY VALUE":
 //
 //   value 143.2          in the unit of the case
-//   p50, p99, p99.9      of a latency
+//   p50, p99, p99.9      of a latency; samples: of how many
 //   syscalls, allocations    per operation: of this process and all it started
 //   slept-percent        of the calls timed, those in which the caller slept; else it spun
-//   two-cores-percent    of the calls looked at, those answered from another core
+//   two-cores-percent    of the calls or messages looked at, those answered or taken on another core
 //   note TEXT            what else there is to say
+//   missing              what it needs is not there
 //
 // A program is called `PROGRAM CASE [quick]`; quick sizes are only for seeing that everything is alive.
 #pragma once
@@ -46,12 +47,32 @@ inline void keep(const T& value) {
 
 inline double nanoseconds(Clock::duration d) { return std::chrono::duration<double, std::nano>(d).count(); }
 
+int cpu();  // that this thread runs on
+
+// Where the sides of a stream run: the far one leaves its CPU now and then, the near one compares it with its own. To be
+// called with each message's number; all but one in kLook cost no more than that comparison.
+inline constexpr std::size_t kLook = 256;
+void leave_cpu();
+void compare_cpu();
+inline void far_side(std::size_t n) {
+  if (n % kLook == 0) [[unlikely]]
+    leave_cpu();
+}
+inline void near_side(std::size_t n) {
+  if (n % kLook == 0) [[unlikely]]
+    compare_cpu();
+}
+void forget_cores();
+void print_cores();  // nothing if nobody looked
+
 // Prints `value`: nanoseconds of `work()` for each of `count` operations.
 template <class Work>
 void time_per(std::size_t count, Work&& work) {
+  forget_cores();
   auto begin = Clock::now();
   work();
   print("value", nanoseconds(Clock::now() - begin) / static_cast<double>(count));
+  print_cores();
 }
 
 // Prints the median of single latencies as value, and the percentiles, in nanoseconds.
@@ -60,7 +81,7 @@ void print_latencies(std::vector<double> nanoseconds);
 // Voluntary context switches of this thread so far: who did not switch has spun.
 long switches();
 void wait(std::chrono::microseconds gap);
-int cpu();  // that this thread runs on
+void print_slept(long times, std::size_t calls);  // some calls sleep more than once
 
 // Times `count` calls of op() one by one, waiting `gap` before each so that everybody falls asleep, and prints in how many
 // of them the caller slept: in the others it spun (or had the answer at once).
@@ -77,7 +98,7 @@ void time_each(std::size_t count, std::chrono::microseconds gap, Op&& op) {
   }
   slept += switches();
   if (gap.count()) slept -= static_cast<long>(count);
-  print("slept-percent", 100 * static_cast<double>(slept > 0 ? slept : 0) / static_cast<double>(count));
+  print_slept(slept, count);
   print_latencies(std::move(took));
 }
 
@@ -119,7 +140,7 @@ void note_cores(OtherSide&& other_side) {
   int two = 0;
   constexpr int kLooks = 50;
   for (int i = 0; i < kLooks; ++i) two += other_side() != cpu();
-  print("two-cores-percent", 100 * two / kLooks);
+  print("two-cores-percent", 100. * two / kLooks);
 }
 
 }  // namespace bench

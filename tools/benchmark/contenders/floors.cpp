@@ -131,6 +131,7 @@ void through_ring(std::size_t count, std::size_t batch) {
     for (std::size_t n = 0; n < count; ++n) {
       ring->get(item, batch);
       keep(item);
+      far_side(n);
     }
     done->put(0);
   });
@@ -142,6 +143,7 @@ void through_ring(std::size_t count, std::size_t batch) {
     for (std::size_t n = 0; n < count; ++n) {
       keep(item);
       ring->put(item, batch);
+      near_side(n);
     }
     done->get(word);
   });
@@ -160,7 +162,7 @@ void ring_and_back() {
     for (std::size_t n = 0; n < count; ++n) {
       long word;
       there->get(word);
-      back->put(next(word));
+      back->put(next_in_stream(word));
     }
   });
   pin_to_cpu(0);
@@ -169,6 +171,7 @@ void ring_and_back() {
     for (std::size_t n = 0; n < count; ++n) {
       if (n >= kInFlight / 2) back->get(word);
       there->put(static_cast<long>(n));
+      near_side(n);
     }
     for (std::size_t n = 0; n < std::min(count, kInFlight / 2); ++n) back->get(word);
   });

@@ -45,11 +45,17 @@ void through(std::size_t count, unsigned pairs) {
   for (unsigned i = 0; i < pairs; ++i) {
     team.push_back(std::make_unique<Beside>([&] {
       go.get<char>();
-      for (std::size_t n = 0; n < count / pairs; ++n) queue.put(T{});
+      for (std::size_t n = 0; n < count / pairs; ++n) {
+        queue.put(T{});
+        near_side(n);
+      }
     }));
     team.push_back(std::make_unique<Beside>([&] {
       go.get<char>();
-      for (std::size_t n = 0; n < count / pairs; ++n) keep(queue.get<T>());
+      for (std::size_t n = 0; n < count / pairs; ++n) {
+        keep(queue.get<T>());
+        far_side(n);
+      }
       done.put('d');
     }));
   }

@@ -31,13 +31,16 @@ void through(std::size_t count) {
   MPI_Barrier(MPI_COMM_WORLD);
   if (rank() == 1) {
     for (std::size_t n = 0; n < count; ++n) keep(get<T>());
-    put(kEnd);
+    put(static_cast<long>(cpu()));
     return;
   }
+  long other_cpu;
   time_per(count, [&] {
     for (std::size_t n = 0; n < count; ++n) put(T{});
-    get<long>();
+    other_cpu = get<long>();
   });
+  print("two-cores-percent",
+        other_cpu != cpu() ? 100 : 0);  // a look at the end: mpirun binds each to a core, or neither
 }
 void one_to_one() { through<long>(size(1'000'000, 1000)); }
 void kib() { through<Kib>(size(100'000, 500)); }

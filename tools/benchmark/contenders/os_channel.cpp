@@ -59,11 +59,17 @@ void through(Ends ends, std::size_t count, unsigned pairs) {
   for (unsigned i = 0; i < pairs; ++i) {
     team.push_back(std::make_unique<Beside>([=] {
       get<char>(go.out);
-      for (std::size_t n = 0; n < count / pairs; ++n) put(ends.in, T{});
+      for (std::size_t n = 0; n < count / pairs; ++n) {
+        put(ends.in, T{});
+        near_side(n);
+      }
     }));
     team.push_back(std::make_unique<Beside>([=] {
       get<char>(go.out);
-      for (std::size_t n = 0; n < count / pairs; ++n) keep(get<T>(ends.out));
+      for (std::size_t n = 0; n < count / pairs; ++n) {
+        keep(get<T>(ends.out));
+        far_side(n);
+      }
       put(done.in, 'd');
     }));
   }

@@ -19,14 +19,20 @@ void measure_queue(Measure&& measure, std::size_t count, unsigned producers, uns
     team.emplace_back([=]() mutable {
       T item{};
       barrier.wait();
-      for (std::size_t n = 0; n < count / producers; ++n) queue.put(item);
+      for (std::size_t n = 0; n < count / producers; ++n) {
+        queue.put(item);
+        near_side(n);
+      }
       barrier.wait();
     });
   }
   for (unsigned i = 0; i < consumers; ++i) {
     team.emplace_back([=]() mutable {
       barrier.wait();
-      for (std::size_t n = 0; n < count / consumers; ++n) keep(queue.get());
+      for (std::size_t n = 0; n < count / consumers; ++n) {
+        keep(queue.get());
+        far_side(n);
+      }
       barrier.wait();
     });
   }
@@ -94,13 +100,17 @@ void measure_pipe(Measure&& measure) {
           long word = end.recv<long>();
           if (word == kEnd) return;
           if (word == kWhere) end.send(word);
+          else far_side(static_cast<std::size_t>(word));
         }
       },
       there);
   other.start();
   std::size_t count = size(2'000'000, 2000);
   measure(count, [&, &here = here] {
-    for (std::size_t i = 0; i < count; ++i) here.send(static_cast<long>(i));
+    for (std::size_t i = 0; i < count; ++i) {
+      here.send(static_cast<long>(i));
+      near_side(i);
+    }
     here.send(kWhere);
     keep(here.recv<long>());
   });

@@ -19,7 +19,7 @@ using namespace std::chrono_literals;
 void stream() {
   time_then_count([](auto measure) {
     mp::ProcessPoolExecutor pool(kWorkers);
-    measure_stream(measure, size(300'000, 2000), [&](long n) { return pool.submit(next, n); });
+    measure_stream(measure, size(300'000, 2000), [&](long n) { return pool.submit(next_in_stream, n); });
   });
 }
 

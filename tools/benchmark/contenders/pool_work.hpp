@@ -14,6 +14,12 @@ inline constexpr unsigned kWorkers = 2;
 
 [[gnu::noinline]] inline long next(long n) { return n + 1; }
 
+// The same, and now and then it says where it ran.
+inline long next_in_stream(long n) {
+  far_side(static_cast<std::size_t>(n));
+  return next(n);
+}
+
 // A stream of tiny tasks: never more than this many in flight, each result asked for.
 inline constexpr std::size_t kInFlight = 1024;
 
@@ -30,6 +36,7 @@ void stream_of(std::size_t count, Submit&& submit) {
     if constexpr (requires { oldest.result(); }) sum += oldest.result();
     else sum += oldest.get();
     oldest = submit(static_cast<long>(i));
+    near_side(i);
   }
   for (Future& rest : flight) {
     if constexpr (requires { rest.result(); }) sum += rest.result();

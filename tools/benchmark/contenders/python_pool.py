@@ -4,6 +4,7 @@ usage: python_pool.py CASE [quick]
 """
 
 import concurrent.futures
+import ctypes
 import multiprocessing
 import resource
 import sys
@@ -38,8 +39,13 @@ def switches():
     return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
+def cpu():
+    return ctypes.CDLL(None).sched_getcpu()
+
+
 def print_latencies(took, slept):
-    print("slept-percent", 100 * max(slept, 0) / len(took))
+    print("slept-percent", min(100, 100 * max(slept, 0) / len(took)))
+    print("samples", len(took))
     took.sort()
     for key, part in (("value", 0.5), ("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)):
         print(key, took[int(part * (len(took) - 1))] * 1e9)
@@ -73,6 +79,8 @@ def round_trip(count, gap):
             pool.submit(following, 1).result()
             took.append(time.perf_counter() - begin)
         slept = switches() - before - (count if gap else 0)
+        apart = sum(pool.submit(cpu).result() != cpu() for _ in range(50))
+        print("two-cores-percent", 100 * apart / 50)
     print_latencies(took, slept)
 
 
@@ -119,4 +127,8 @@ CASES = {
 }
 
 if __name__ == "__main__":
-    CASES[sys.argv[1]]()
+    try:
+        CASES[sys.argv[1]]()
+    except ImportError as error:
+        print("note", error)
+        print("missing")

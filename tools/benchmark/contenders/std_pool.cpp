@@ -71,7 +71,7 @@ void time_round_trips(std::size_t count, std::chrono::microseconds gap, Submit&&
 void textbook_stream() {
   time_then_count([](auto measure) {
     TextbookPool pool(kWorkers);
-    measure_stream(measure, size(100'000, 2000), [&](long n) { return pool.submit(next, n); });
+    measure_stream(measure, size(100'000, 2000), [&](long n) { return pool.submit(next_in_stream, n); });
   });
 }
 void textbook_awake() {
@@ -85,8 +85,9 @@ void textbook_parked() {
 
 constexpr auto async = [](auto... call) { return std::async(std::launch::async, call...); };
 void async_stream() {
-  time_then_count(
-      [](auto measure) { measure_stream(measure, size(10'000, 1500), [](long n) { return async(next, n); }); });
+  time_then_count([](auto measure) {
+    measure_stream(measure, size(10'000, 1500), [](long n) { return async(next_in_stream, n); });
+  });
 }
 void async_awake() { time_round_trips(size(3000, 100), 0us, async); }
 void async_parked() { time_round_trips(size(600, 10), 1000us, async); }

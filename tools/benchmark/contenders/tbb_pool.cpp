@@ -41,7 +41,8 @@ class FuturesOnTbb {
 void stream() {
   time_then_count([](auto measure) {
     FuturesOnTbb pool(kWorkers);
-    measure_stream(measure, size(100'000, 2000), [&](long n) { return pool.submit([n] { return next(n); }); });
+    measure_stream(measure, size(100'000, 2000),
+                   [&](long n) { return pool.submit([n] { return next_in_stream(n); }); });
   });
 }
 

@@ -69,7 +69,10 @@ void through(std::size_t count, unsigned pairs) {
       socket.bind(address(i));
       ++state->ready;
       while (!state->go) std::this_thread::sleep_for(100us);
-      for (std::size_t n = 0; n < count / pairs; ++n) socket.put(T{});
+      for (std::size_t n = 0; n < count / pairs; ++n) {
+        socket.put(T{});
+        near_side(n);
+      }
       while (state->taken < count / pairs * pairs) std::this_thread::sleep_for(1ms);
     }));
   }
@@ -79,8 +82,9 @@ void through(std::size_t count, unsigned pairs) {
       Socket socket(ZMQ_PULL);
       for (unsigned n = 0; n < pairs; ++n) socket.connect(address(n));
       ++state->ready;
-      for (;;) {
+      for (std::size_t n = 0;; ++n) {
         keep(socket.get<T>());
+        far_side(n);
         state->taken.fetch_add(1, std::memory_order_relaxed);
       }
     }));
