@@ -16,12 +16,17 @@ struct Contender {
   std::string test;     // its first argument
 };
 
+// Of the rounds.
+struct Spread {
+  double median = 0, least = 0, most = 0;
+};
+
 // What one contender printed, over all rounds.
 struct Measurement {
   std::string name;
-  std::optional<double> value = {};           // median
-  double least = 0, most = 0;                 // of the rounds
-  std::map<std::string, double> detail = {};  // medians of what else it printed: p50, p99, p99.9, syscalls, allocations
+  std::optional<double> value = {};  // median
+  double least = 0, most = 0;
+  std::map<std::string, Spread> detail = {};  // what else it printed: p50, p99, p99.9, syscalls, allocations, ...
   std::vector<std::string> notes = {};
   std::string why_not = {};  // where there is no value: "missing", or how it failed
 };
@@ -40,10 +45,13 @@ struct Row {
   std::optional<bool> met() const;  // nothing: no target, nothing to compare with, or quick
 };
 
-// One condition of a target.
+// One condition of a target: how much ours may be at most, or must be at least.
 struct Condition {
   std::string text;
-  std::function<std::optional<bool>(const Row&)> holds;
+  std::function<std::optional<double>(const Row&)>
+      limit;  // in the unit of the row; nothing without what it is relative to
+  bool at_least = false, against_floor = false;
+  std::optional<bool> holds(const Row& row) const;
 };
 
 struct Case {

@@ -13,17 +13,11 @@ using std::optional;
 // ---- conditions -----------------------------------------------------------------------------------------------------
 
 Condition at_most(double limit) {
-  return {fmt::format("≤ {:g}", limit), [=](const Row& row) -> optional<bool> {
-            if (!row.ours.value) return {};
-            return *row.ours.value <= limit;
-          }};
+  return {.text = fmt::format("≤ {:g}", limit), .limit = [=](const Row&) { return optional(limit); }};
 }
 
 Condition at_least(double limit) {
-  return {fmt::format("≥ {:g}", limit), [=](const Row& row) -> optional<bool> {
-            if (!row.ours.value) return {};
-            return *row.ours.value >= limit;
-          }};
+  return {.text = fmt::format("≥ {:g}", limit), .limit = [=](const Row&) { return optional(limit); }, .at_least = true};
 }
 
 // Nobody is faster than the floor: where ours seems to be, the floor was disturbed (by another program, or by where the
@@ -31,11 +25,9 @@ Condition at_least(double limit) {
 constexpr double kDisturbed = 0.9;
 
 Condition at_most_floors(double times) {
-  return {fmt::format("≤ {:.4g} × floor", times), [=](const Row& row) -> optional<bool> {
-            auto ratio = row.ratio_to_floor();
-            if (!ratio || *ratio < kDisturbed) return {};
-            return *ratio <= times;
-          }};
+  return {.text = fmt::format("≤ {:.4g} × floor", times),
+          .limit = [=](const Row& row) { return row.floor() ? optional(times * *row.floor()) : std::nullopt; },
+          .against_floor = true};
 }
 
 // At most `times` the best of these rivals (all of them if none is named).
@@ -43,15 +35,14 @@ Condition at_most_rivals(double times, std::vector<std::string> names = {}, cons
   std::string text = times == 1  ? "≤ " + called
                      : times < 1 ? fmt::format("≤ {} / {:.4g}", called, 1 / times)
                                  : fmt::format("≤ {:.4g} × {}", times, called);
-  return {text, [=](const Row& row) -> optional<bool> {
+  return {.text = text, .limit = [=](const Row& row) {
             optional<double> best;
             for (const Measurement& rival : row.rivals) {
               if (!rival.value) continue;
               if (names.empty() || std::find(names.begin(), names.end(), rival.name) != names.end())
                 best = std::min(best.value_or(*rival.value), *rival.value);
             }
-            if (!best || !row.ours.value) return {};
-            return *row.ours.value <= times * *best;
+            return best ? optional(times * *best) : std::nullopt;
           }};
 }
 
@@ -315,6 +306,13 @@ std::vector<Case> memory_cases() {
 }
 
 }  // namespace
+
+optional<bool> Condition::holds(const Row& row) const {
+  auto to_keep = limit(row);
+  if (!row.ours.value || !to_keep) return {};
+  if (against_floor && row.ratio_to_floor().value_or(0) < kDisturbed) return {};
+  return at_least ? *row.ours.value >= *to_keep : *row.ours.value <= *to_keep;
+}
 
 const Measurement* Row::best_rival() const {
   const Measurement* best = nullptr;

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -36,7 +37,35 @@ std::string line_of(const std::vector<std::string>& command) {
   return problem.empty() ? line : "missing";
 }
 
+// Of the machine since its start, in clock ticks: everything but idling and waiting for disks; stolen by other guests too.
+long busy_ticks() {
+  std::istringstream words(first_line("/proc/stat"));
+  std::string cpu;
+  long user = 0, nice = 0, system = 0, idle = 0, disk = 0, irq = 0, softirq = 0, steal = 0;
+  words >> cpu >> user >> nice >> system >> idle >> disk >> irq >> softirq >> steal;
+  return user + nice + system + irq + softirq + steal;
+}
+
 }  // namespace
+
+// The load average would not do: it remembers for minutes that this benchmark was compiled.
+std::string wait_for_quiet() {
+  using namespace std::chrono_literals;
+  constexpr double kQuiet = 0.1;  // of one CPU
+  constexpr int kTries = 30;
+  double busy = 0;
+  for (int i = 0; i < kTries; ++i) {
+    long before = busy_ticks();
+    std::this_thread::sleep_for(1s);
+    busy = static_cast<double>(busy_ticks() - before) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+    if (busy <= kQuiet) break;
+    if (i == 0) fmt::print(stderr, "bench: waiting up to {} s for other programs to leave the CPUs alone\n", kTries);
+  }
+  if (busy > kQuiet)
+    fmt::print(stderr,
+               "bench: other programs keep {:.1f} CPUs busy: the figures will not be what this machine can do\n", busy);
+  return fmt::format("used {:.0f} % of a CPU in the second before the first case", 100 * busy);
+}
 
 Machine this_machine() {
   utsname kernel{};

@@ -1,6 +1,8 @@
 #include "output.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdio>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -34,16 +36,19 @@ std::string verdict(const Row& row) {
   return !met ? "unknown" : *met ? "met" : "NOT MET";
 }
 
-std::string one(const Measurement& m) {
-  return m.value ? fmt::format("{} {}", m.name, figure(m.value)) : fmt::format("{} ({})", m.name, m.why_not);
-}
+// The keys of details in the order to read them in; others follow.
+constexpr const char* kOrder[] = {"p50",      "p99",        "p99.9", "samples", "slept-percent", "two-cores-percent",
+                                  "syscalls", "allocations"};
 
-std::string detail_of(const Measurement& m) {
+void print_contender(const char* kind, const Measurement& m) {
+  if (!m.value) {
+    fmt::print("  {:<6}{} {:>9}\n", kind, padded(m.name, 32), m.why_not);
+    return;
+  }
   std::string text;
-  for (const auto& [key, value] : m.detail)
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", key, figure(value));
-  for (const auto& note : m.notes) text += (text.empty() ? "" : ", ") + note;
-  return text;
+  for (const std::string& key : keys_of({&m})) text += fmt::format("  {} {}", title_of(key), detail_text(m, key));
+  for (const auto& note : m.notes) text += "  " + note;
+  fmt::print("  {:<6}{} {:>9} {:>17}{}\n", kind, padded(m.name, 32), figure(m.value), range(m), text);
 }
 
 ordered_json number(std::optional<double> value) { return value ? ordered_json(*value) : ordered_json(nullptr); }
@@ -51,7 +56,10 @@ ordered_json number(std::optional<double> value) { return value ? ordered_json(*
 ordered_json detail_json(const Measurement& m) {
   ordered_json json = {{"value", number(m.value)}};
   if (m.value) json["spread"] = {m.least, m.most};
-  for (const auto& [key, value] : m.detail) json[key] = value;
+  for (const auto& [key, spread] : m.detail) {
+    json[key] = spread.median;
+    if (key == "two-cores-percent" && spread.least != spread.most) json[key + "-spread"] = {spread.least, spread.most};
+  }
   if (!m.notes.empty()) json["notes"] = m.notes;
   if (!m.why_not.empty()) json["why_not"] = m.why_not;
   return json;
@@ -59,28 +67,50 @@ ordered_json detail_json(const Measurement& m) {
 
 }  // namespace
 
+std::string range(const Measurement& m) { return figure(m.least) + ".." + figure(m.most); }
+
+std::vector<std::string> keys_of(const std::vector<const Measurement*>& all) {
+  std::vector<std::string> keys;
+  auto add = [&](const std::string& key) {
+    bool is_there = std::any_of(all.begin(), all.end(), [&](auto* m) { return m->detail.contains(key); });
+    if (is_there && std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
+  };
+  for (const char* key : kOrder) add(key);
+  for (const auto* m : all)
+    for (const auto& entry : m->detail) add(entry.first);
+  return keys;
+}
+
+std::string title_of(const std::string& key) {
+  if (key == "slept-percent") return "slept %";
+  if (key == "two-cores-percent") return "two cores %";
+  return key;
+}
+
+std::string detail_text(const Measurement& m, const std::string& key) {
+  auto found = m.detail.find(key);
+  if (found == m.detail.end()) return {};
+  const Spread& of = found->second;
+  if (key == "two-cores-percent" && of.most - of.least > 10)  // where the sides are may change with the round
+    return fmt::format("{:.0f} ({:.0f}..{:.0f})", of.median, of.least, of.most);
+  if (key == "samples" || (key.ends_with("-percent") && (of.median == 0 || of.median >= 1)))
+    return fmt::format("{:.0f}", of.median);
+  return figure(of.median);
+}
+
 void print_head() {
-  fmt::print("{:<30} {:>9} {:<10} {:>17} {:>7} {:>9} {:>7}  {:<8} {}\n", "case", "ours", "unit", "least..most",
-             "/rival", "floor", "/floor", "", "target");
+  fmt::print("{:<40} {:>9} {:>17}  {:<10} {:>7} {:>7}  {:<8} {}\n", "case", "median", "least..most", "unit", "/rival",
+             "/floor", "", "target");
 }
 
 void print_row(const Row& row) {
-  std::string spread = row.ours.value ? figure(row.ours.least) + ".." + figure(row.ours.most) : row.ours.why_not;
-  fmt::print("{:<30} {:>9} {} {:>17} {:>7} {:>9} {:>7}  {:<8} {}\n", row.of->name, figure(row.ours.value),
-             padded(row.of->unit, 10), spread, figure(row.ratio_to_best_rival()), figure(row.floor()),
-             figure(row.ratio_to_floor()), verdict(row), row.of->target_text());
-  auto list = [](const char* title, const std::vector<Measurement>& all) {
-    std::string text;
-    for (const auto& m : all) text += (text.empty() ? "" : ", ") + one(m);
-    if (!text.empty()) fmt::print("    {} {}\n", title, text);
-  };
-  list("parts: ", row.parts);
-  list("rivals:", row.rivals);
-  list("floors:", row.floors);
-  if (auto text = detail_of(row.ours); !text.empty()) fmt::print("    ours:   {}\n", text);
-  for (const auto* all : {&row.parts, &row.rivals, &row.floors})
-    for (const auto& m : *all)
-      if (auto text = detail_of(m); !text.empty()) fmt::print("    {}: {}\n", m.name, text);
+  fmt::print("{:<40} {:>9} {:>17}  {} {:>7} {:>7}  {:<8} {}\n", row.of->name, figure(row.ours.value),
+             row.ours.value ? range(row.ours) : row.ours.why_not, padded(row.of->unit, 10),
+             figure(row.ratio_to_best_rival()), figure(row.ratio_to_floor()), verdict(row), row.of->target_text());
+  print_contender("ours", row.ours);
+  for (const auto& part : row.parts) print_contender("part", part);
+  for (const auto& rival : row.rivals) print_contender("rival", rival);
+  for (const auto& floor : row.floors) print_contender("floor", floor);
   std::fflush(stdout);
 }
 
@@ -96,6 +126,8 @@ std::string as_json(const std::vector<Row>& rows, const Machine& machine) {
     json["ratio_to_best_rival"] = number(row.ratio_to_best_rival());
     json["ratio_to_floor"] = number(row.ratio_to_floor());
     json["target"] = row.of->target.empty() ? ordered_json(nullptr) : ordered_json(row.of->target_text());
+    json["limits"] = ordered_json::array();  // the target's, in the unit of the row
+    for (const Condition& condition : row.of->target) json["limits"].push_back(number(condition.limit(row)));
     json["met"] = row.met() ? ordered_json(*row.met()) : ordered_json(nullptr);
     json["more_is_better"] = row.of->more_is_better;
     auto& detail = json["detail"];

@@ -1,6 +1,8 @@
-// The HTML page: one bar chart a case in plain SVG, no script, nothing fetched.
+// The HTML page: the targets in one table, then a table a case whose rows hold a strip of one chart. No script, nothing
+// fetched; what the charts show stands beside them as text, and nothing is said by colour alone.
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include <fmt/format.h>
 
@@ -9,18 +11,36 @@
 namespace {
 
 constexpr const char* kStyle = R"(
-:root { --ink: #1c1d22; --paper: #fff; --dim: #667; --ours: #1f6feb; --rival: #b9c0cc; --floor: #e0a43a; --line: #dde }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e6ea; --paper: #16171b; --dim: #99a; --ours: #58a6ff; --rival: #4a5160; --floor: #c98f2b; --line: #333 }
-}
-body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem; margin: 2rem auto;
-       padding: 0 1rem }
-h2 { font-size: 1.05rem; margin: 2.2rem 0 .2rem } p { margin: .2rem 0 } .dim { color: var(--dim) }
-table { border-collapse: collapse; width: 100% } td, th { text-align: left; padding: .15rem .6rem .15rem 0;
-        border-bottom: 1px solid var(--line); vertical-align: top } td.n { text-align: right; font-variant-numeric: tabular-nums }
-.met { color: #2a8f4f } .not { color: #d0453b } .scroll { overflow-x: auto }
-svg { width: 100%; height: auto } svg text { font: 12px system-ui, sans-serif; fill: var(--ink) }
-.ours { fill: var(--ours) } .rival { fill: var(--rival) } .floor { fill: var(--floor) } .range { stroke: var(--ink) }
+:root { color-scheme: light dark; --ink: #1b1d23; --paper: #fff; --dim: #5b6170; --line: #e3e5ea; --band: #f5f6f8;
+  --ours: #0b5cd5; --rival: #7a8292; --floor: #a86a00; --target: #7a3fc4; --met: #17713a; --not: #b3261e }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8e9ed; --paper: #15171c; --dim: #a0a6b4; --line: #2d313a;
+  --band: #1d2027; --ours: #6cb0ff; --rival: #98a0b0; --floor: #e5ae4c; --target: #c39bff; --met: #63cf8b; --not: #ff8a80 } }
+* { box-sizing: border-box }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 80rem; margin: 0 auto;
+  padding: 2rem 1.25rem 4rem }
+h1 { font-size: 1.6rem; margin: 0 } h2 { font-size: 1.15rem; margin: 2.5rem 0 .6rem } p { margin: .3rem 0 }
+h3 { font-size: 1rem; margin: 0 } .dim, caption { color: var(--dim) } a { color: inherit }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .5rem 1.5rem; margin: 1.2rem 0 0 }
+dt { color: var(--dim); font-size: .8rem } dd { margin: 0 }
+.scroll { overflow-x: auto }
+table { border-collapse: collapse; width: 100%; font-size: .8125rem }
+th { font-weight: 600; text-align: left } thead th { color: var(--dim); font-weight: 400; white-space: nowrap }
+td, th { padding: .22rem .7rem .22rem 0; border-bottom: 1px solid var(--line) }
+td:last-child, th:last-child { padding-right: 0 }
+.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+.verdict { white-space: nowrap; font-weight: 600 } .met { color: var(--met) } .not { color: var(--not) }
+section { margin: 2rem 0 0; border-top: 2px solid var(--ink); padding-top: .7rem } section p { font-size: .875rem }
+section header { display: flex; flex-wrap: wrap; gap: .2rem 1rem; align-items: baseline }
+section td, section th { border: 0; padding-top: 0; padding-bottom: 0 } section tbody tr:nth-child(even) { background: var(--band) }
+section tbody th { font-weight: 400; width: 14rem; min-width: 11rem; padding-left: 2.8rem; text-indent: -2.8rem } section tbody tr.ours th, section tbody tr.ours td.value { font-weight: 700 }
+section td.chart { padding: 0 .8rem 0 0; width: 313px } .kind { display: inline-block; width: 2.8rem; text-indent: 0 }
+svg { display: block } svg text { font: 11px system-ui, sans-serif; fill: var(--dim) }
+.grid { stroke: var(--line) } .at-floor { stroke: var(--floor); stroke-dasharray: 1 3 } .at-target { stroke: var(--target); stroke-dasharray: 5 3; stroke-width: 1.5 }
+svg text.on-target { fill: var(--target) } .notes { margin-top: .4rem }
+.mark { stroke-width: 2 } .ours .mark { fill: var(--ours); stroke: var(--ours) } .rival .mark { fill: var(--paper); stroke: var(--rival) }
+.floor .mark { fill: var(--floor); stroke: var(--floor) } .whisker { stroke-width: 2; opacity: .6 }
+.ours .whisker { stroke: var(--ours) } .rival .whisker { stroke: var(--rival) } .floor .whisker { stroke: var(--floor) }
+.legend { display: flex; flex-wrap: wrap; gap: .3rem 1.4rem; margin: .6rem 0; font-size: .875rem } .legend span { display: inline-flex; align-items: center; gap: .4rem }
 )";
 
 std::string escaped(const std::string& text) {
@@ -29,106 +49,263 @@ std::string escaped(const std::string& text) {
     if (c == '<') out += "&lt;";
     else if (c == '>') out += "&gt;";
     else if (c == '&') out += "&amp;";
+    else if (c == '"') out += "&quot;";
     else out += c;
   }
   return out;
 }
 
+std::string anchor(const Row& row) {
+  std::string name = row.of->name;
+  std::replace(name.begin(), name.end(), '/', '-');
+  return name;
+}
+
 std::string verdict(const Row& row) {
   if (row.of->target.empty() || row.quick) return "";
   auto met = row.met();
-  return !met ? "unknown" : *met ? "<span class=met>met</span>" : "<span class=not>not met</span>";
+  return !met   ? "<span class=verdict>? unknown</span>"
+         : *met ? "<span class=\"verdict met\">✓ met</span>"
+                : "<span class=\"verdict not\">✗ not met</span>";
 }
 
-// Bars from zero; on a logarithmic scale, which the caption says, where the largest dwarfs the smallest.
-std::string chart(const Row& row) {
-  struct Bar {
-    const Measurement* of;
-    const char* kind;
-  };
-  std::vector<Bar> bars = {{&row.ours, "ours"}};
-  for (const auto& part : row.parts) bars.push_back({&part, "ours"});
-  for (const auto& rival : row.rivals) bars.push_back({&rival, "rival"});
-  for (const auto& floor : row.floors) bars.push_back({&floor, "floor"});
-  double least = INFINITY, most = 0;
-  for (const Bar& bar : bars) {
-    if (!bar.of->value || *bar.of->value <= 0) continue;
-    least = std::min(least, *bar.of->value);
-    most = std::max(most, bar.of->most);
+struct Line {
+  const Measurement* of;
+  const char* kind;  // what the table says
+  const char* look;  // ours, rival or floor
+};
+
+// Where a value stands in a strip of kWidth: on a logarithmic scale, unless something is not above zero.
+class Scale {
+ public:
+  static constexpr double kWidth = 300, kMargin = 14;
+
+  explicit Scale(const std::vector<double>& values) {
+    auto [least, most] = std::minmax_element(values.begin(), values.end());
+    logarithmic_ = *least > 0;
+    low_ = of(*least);
+    high_ = of(*most);
+    double room = std::max(0.06 * (high_ - low_), logarithmic_ ? 0.08 : std::max(1e-9, 0.05 * std::abs(high_)));
+    low_ -= room;
+    high_ += room;
   }
-  if (most <= 0) return "<p class=dim>no figures</p>\n";
-  bool logarithmic = most / least > 30;
-  constexpr double kLeft = 240, kWidth = 500, kStep = 22;
-  auto length = [&](double value) {
-    if (value <= 0) return 0.0;
-    if (!logarithmic) return kWidth * value / most;
-    double low = std::log10(least) - 0.5;
-    return std::max(0.0, kWidth * (std::log10(value) - low) / (std::log10(most) - low));
-  };
-  double y = 0;
-  std::string svg = fmt::format("<svg viewBox=\"0 0 860 {}\" role=img>\n", kStep * static_cast<double>(bars.size()));
-  for (const Bar& bar : bars) {
-    svg += fmt::format("<text x={} y={} text-anchor=end>{}</text>", kLeft - 8, y + 15, escaped(bar.of->name));
-    if (bar.of->value) {
-      double end = length(*bar.of->value);
-      svg += fmt::format("<rect class={} x={} y={} width={:.1f} height=16 rx=2></rect>", bar.kind, kLeft, y + 3,
-                         std::max(end, 1.0));
-      svg += fmt::format("<path class=range d=\"M{:.1f} {}h{:.1f}\"></path>", kLeft + length(bar.of->least), y + 11,
-                         length(bar.of->most) - length(bar.of->least));
-      svg += fmt::format("<text x={:.1f} y={}>{}</text>\n", kLeft + std::max(end, length(bar.of->most)) + 8, y + 15,
-                         figure(bar.of->value));
-    } else {
-      svg += fmt::format("<text x={} y={}>{}</text>\n", kLeft, y + 15, escaped(bar.of->why_not));
+  double at(double value) const { return kMargin + (kWidth - 2 * kMargin) * (of(value) - low_) / (high_ - low_); }
+  bool is_logarithmic() const { return logarithmic_; }
+
+  // Round numbers in its range, no more of them than can be read.
+  std::vector<double> ticks() const {
+    std::vector<double> all;
+    if (!logarithmic_) {
+      double step = std::pow(10, std::floor(std::log10((high_ - low_) / 2)));
+      while ((high_ - low_) / step > 6) step *= 2;
+      for (double tick = std::ceil(low_ / step) * step; tick <= high_; tick += step) all.push_back(tick);
+      return all;
     }
-    y += kStep;
+    double decades = high_ - low_;
+    std::vector<double> steps = {1};
+    if (decades < 3) steps = {1, 2, 5};
+    if (decades < 0.7) steps = {1, 1.5, 2, 3, 4, 5, 6, 8};
+    if (decades < 0.3)
+      steps = {1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2, 2.2, 2.5, 2.8, 3, 3.5, 4, 4.5, 5, 5.5, 6, 7, 8, 9};
+    for (double decade = std::floor(low_); decade <= high_; ++decade)
+      for (double step : steps)
+        if (double tick = step * std::pow(10, decade); of(tick) >= low_ && of(tick) <= high_) all.push_back(tick);
+    return all;
   }
-  return svg + "</svg>\n" + (logarithmic ? "<p class=dim>logarithmic scale</p>\n" : "");
+
+ private:
+  double of(double value) const { return logarithmic_ ? std::log10(value) : value; }
+  bool logarithmic_ = false;
+  double low_ = 0, high_ = 1;
+};
+
+// A tick without digits that say nothing.
+std::string tick_text(double tick) {
+  if (tick >= 1e6) return fmt::format("{:.4g}M", tick / 1e6);
+  if (tick >= 1e3) return fmt::format("{:.4g}k", tick / 1e3);
+  return fmt::format("{:.4g}", tick);
 }
 
-std::string details(const Row& row) {
-  std::string text;
-  for (const auto* list : {&row.parts, &row.rivals, &row.floors}) {
-    for (const auto& m : *list) {
-      std::string line;
-      for (const auto& [key, value] : m.detail) line += fmt::format(", {} {}", key, figure(value));
-      for (const auto& note : m.notes) line += ", " + note;
-      if (!line.empty())
-        text += fmt::format("<p class=dim>{}{}</p>\n", escaped(m.name), escaped(": " + line.substr(2)));
+constexpr double kStrip = 28, kMiddle = kStrip / 2;
+
+// Ours a disc, a rival a ring, the floor a triangle: not told by colour alone.
+std::string mark(const std::string& look, double x) {
+  if (look == "floor") return fmt::format("<path class=mark d=\"M{:.1f} {}l5 9h-10z\"/>", x, kMiddle - 5);
+  return fmt::format("<circle class=mark cx={:.1f} cy={} r={} />", x, kMiddle, look == "ours" ? 5.5 : 4.5);
+}
+
+std::string svg_begin(double height) {
+  return fmt::format("<svg width={} height={} aria-hidden=true>", Scale::kWidth, height);
+}
+
+std::string upright(const char* look, double x) {
+  return fmt::format("<line class={} x1={:.1f} x2={:.1f} y1=0 y2={} />", look, x, x, kStrip);
+}
+
+// One measurement's part of the chart.
+std::string strip(const Line& line, const Scale& scale, const std::vector<double>& limits,
+                  std::optional<double> floor) {
+  std::string svg = svg_begin(kStrip);
+  for (double tick : scale.ticks()) svg += upright("grid", scale.at(tick));
+  if (floor) svg += upright("at-floor", scale.at(*floor));
+  for (double limit : limits) svg += upright("at-target", scale.at(limit));
+  if (line.of->value) {
+    svg += fmt::format("<line class=whisker x1={:.1f} x2={:.1f} y1={} y2={} />", scale.at(line.of->least),
+                       scale.at(line.of->most), kMiddle, kMiddle);
+    svg += mark(line.look, scale.at(*line.of->value));
+  }
+  return svg + "</svg>";
+}
+
+std::string axis(const Scale& scale, const std::vector<double>& limits) {
+  std::string svg = svg_begin(kStrip);
+  double last = -100;
+  for (double tick : scale.ticks()) {
+    double x = scale.at(tick);
+    svg += fmt::format("<line class=grid x1={:.1f} x2={:.1f} y1=0 y2=5 />", x, x);
+    if (x - last < 34) continue;  // no room for its text
+    svg += fmt::format("<text x={:.1f} y=17 text-anchor=middle>{}</text>", x, tick_text(tick));
+    last = x;
+  }
+  for (double limit : limits)
+    svg += fmt::format("<line class=at-target x1={0:.1f} x2={0:.1f} y1=0 y2=7 />", scale.at(limit));
+  return svg + "</svg>";
+}
+
+std::string chart_table(const std::string& title, const std::string& unit, const std::vector<Line>& lines,
+                        const std::vector<double>& limits, std::optional<double> floor) {
+  std::vector<double> values = limits;
+  std::vector<const Measurement*> all;
+  for (const Line& line : lines) {
+    all.push_back(line.of);
+    if (line.of->value) values.insert(values.end(), {*line.of->value, line.of->least, line.of->most});
+  }
+  auto keys = keys_of(all);
+  std::erase_if(keys,
+                [](const std::string& key) { return key == "p50" || key == "samples"; });  // the first is the median
+  if (values.empty()) values = {1, 10};
+  Scale scale(values);
+  std::string html = fmt::format(
+      "<div class=scroll><table aria-label=\"{}\"><thead><tr><th scope=col>who</th><th scope=col>{}, {} scale</th>"
+      "<th scope=col class=n>median</th><th scope=col class=n>least..most</th>",
+      escaped(title), escaped(unit), scale.is_logarithmic() ? "logarithmic" : "linear");
+  for (const auto& key : keys) html += fmt::format("<th scope=col class=n>{}</th>", escaped(title_of(key)));
+  html += "</tr></thead><tbody>\n";
+  for (const Line& line : lines) {
+    const Measurement& m = *line.of;
+    html += fmt::format(
+        "<tr class={}><th scope=row><span class=\"kind dim\">{}</span>{}</th><td class=chart>{}</td>"
+        "<td class=\"n value\">{}</td><td class=\"n dim\">{}</td>",
+        line.look, line.kind, escaped(m.name), strip(line, scale, limits, floor),
+        m.value ? figure(m.value) : escaped(m.why_not), m.value ? range(m) : "");
+    for (const auto& key : keys) html += fmt::format("<td class=n>{}</td>", detail_text(m, key));
+    html += "</tr>\n";
+  }
+  html += fmt::format("</tbody><tfoot><tr><td></td><td class=chart>{}</td></tr></tfoot></table></div>\n",
+                      axis(scale, limits));
+  return html;
+}
+
+std::string notes(const std::vector<Line>& lines) {
+  std::vector<std::pair<std::string, std::string>> whose;  // note -> names
+  for (const Line& line : lines) {
+    for (const auto& note : line.of->notes) {
+      auto same = std::find_if(whose.begin(), whose.end(), [&](const auto& entry) { return entry.first == note; });
+      if (same == whose.end()) whose.emplace_back(note, line.of->name);
+      else same->second += ", " + line.of->name;
     }
   }
-  std::string ours;
-  for (const auto& [key, value] : row.ours.detail) ours += fmt::format(", {} {}", key, figure(value));
-  for (const auto& note : row.ours.notes) ours += ", " + note;
-  if (!ours.empty()) text = fmt::format("<p class=dim>ours: {}</p>\n", escaped(ours.substr(2))) + text;
-  return text;
+  std::string html;
+  for (const auto& [note, names] : whose)
+    html += fmt::format("<p class=\"dim notes\">{}: {}</p>\n", escaped(names), escaped(note));
+  return html;
+}
+
+std::string ratio(std::optional<double> of) { return of ? fmt::format("{} ×", figure(of)) : "–"; }
+
+std::string case_section(const Row& row) {
+  std::vector<Line> lines = {{&row.ours, "ours", "ours"}}, parts;
+  for (const auto& rival : row.rivals) lines.push_back({&rival, "rival", "rival"});
+  for (const auto& floor : row.floors) lines.push_back({&floor, "floor", "floor"});
+  for (const auto& part : row.parts) parts.push_back({&part, "part", "ours"});
+  std::vector<double> limits;
+  for (const Condition& condition : row.of->target)
+    if (auto limit = condition.limit(row)) limits.push_back(*limit);
+
+  std::string html = fmt::format(
+      "<section id=\"{}\"><header><h3>{}</h3><span class=dim>{}, {} is better</span>{}</header>\n", anchor(row),
+      escaped(row.of->name), escaped(row.of->unit), row.of->more_is_better ? "more" : "less", verdict(row));
+  std::string said;
+  if (!row.of->target.empty()) {
+    said = "Target: " + row.of->target_text();
+    std::string numbers;
+    for (double limit : limits) numbers += (numbers.empty() ? "" : ", ") + figure(limit);
+    if (!limits.empty()) said += ", here " + numbers;
+    said += ". ";
+  }
+  if (row.best_rival())
+    said += fmt::format("Ours is {} the best rival's ({}). ", ratio(row.ratio_to_best_rival()), row.best_rival()->name);
+  if (row.floor()) said += fmt::format("Ours is {} the floor. ", ratio(row.ratio_to_floor()));
+  if (!said.empty()) html += fmt::format("<p>{}</p>\n", escaped(said));
+  html += chart_table(row.of->name, row.of->unit, lines, limits, row.floor());
+  if (!parts.empty()) html += chart_table(row.of->name + ", its parts", "in the unit each names", parts, {}, {});
+  lines.insert(lines.end(), parts.begin(), parts.end());
+  return html + notes(lines) + "</section>\n";
+}
+
+std::string overview(const std::vector<Row>& rows) {
+  std::string html =
+      "<div class=scroll><table aria-label=\"All cases\"><thead><tr><th scope=col>case</th><th scope=col>unit</th>"
+      "<th scope=col class=n>ours</th><th scope=col class=n>least..most</th><th scope=col class=n>÷ best rival</th>"
+      "<th scope=col>best rival</th><th scope=col class=n>÷ floor</th><th scope=col>target</th><th scope=col></th></tr>"
+      "</thead><tbody>\n";
+  for (const Row& row : rows) {
+    html += fmt::format(
+        "<tr><th scope=row><a href=\"#{}\">{}</a></th><td class=dim>{}</td><td class=n>{}</td><td class=\"n "
+        "dim\">{}</td>"
+        "<td class=n>{}</td><td>{}</td><td class=n>{}</td><td>{}</td><td>{}</td></tr>\n",
+        anchor(row), escaped(row.of->name), escaped(row.of->unit),
+        row.ours.value ? figure(row.ours.value) : escaped(row.ours.why_not), row.ours.value ? range(row.ours) : "",
+        figure(row.ratio_to_best_rival()), row.best_rival() ? escaped(row.best_rival()->name) : "",
+        figure(row.ratio_to_floor()), escaped(row.of->target_text()), verdict(row));
+  }
+  return html + "</tbody></table></div>\n";
+}
+
+std::string legend() {
+  std::string html = "<p class=legend>";
+  for (auto [look, text] :
+       {std::pair{"ours", "ours"}, {"rival", "a rival"}, {"floor", "the floor: what the machine itself takes"}})
+    html += fmt::format("<span class={}><svg width=16 height={} aria-hidden=true>{}</svg>{}</span>", look, kStrip,
+                        mark(look, 8), text);
+  html += fmt::format(
+      "<span><svg width=8 height={0} aria-hidden=true><line class=at-target x1=4 x2=4 y1=0 y2={0} /></svg>"
+      "the target's limits</span>",
+      kStrip);
+  return html +
+         "<span>A mark is the median of the rounds, the line through it reaches from least to most.</span></p>\n";
 }
 
 }  // namespace
 
 std::string as_page(const std::vector<Row>& rows, const Machine& machine) {
+  int met = 0, targets = 0;
+  for (const Row& row : rows) {
+    targets += !row.of->target.empty();
+    met += row.met().value_or(false);
+  }
+  bool quick = !rows.empty() && rows[0].quick;
   std::string page =
       "<!doctype html>\n<html lang=en><head><meta charset=utf-8><meta name=viewport "
-      "content=\"width=device-width\"><title>mp: benchmark</title><style>";
+      "content=\"width=device-width,initial-scale=1\"><title>mp: benchmark</title><style>";
   page += kStyle;
-  page += "</style></head><body>\n<h1>mp beside its rivals</h1>\n<div class=scroll><table>\n";
+  page += "</style></head><body>\n<h1>mp beside its rivals and the machine's floors</h1>\n";
+  page += quick ? "<p>A quick run, for a sign of life: the figures mean nothing.</p>\n"
+                : fmt::format("<p>{} of {} targets met.</p>\n", met, targets);
+  page += "<dl>\n";
   for (const auto& [key, value] : machine)
-    page += fmt::format("<tr><th>{}</th><td>{}</td></tr>\n", escaped(key), escaped(value));
-  page +=
-      "</table></div>\n<h2>Targets</h2>\n<div class=scroll><table><tr><th>case</th><th>unit</th><th>ours</th>"
-      "<th>/ best rival</th><th>/ floor</th><th>target</th><th></th></tr>\n";
-  for (const Row& row : rows) {
-    page += fmt::format(
-        "<tr><td>{}</td><td>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td>{}</td>"
-        "<td>{}</td></tr>\n",
-        escaped(row.of->name), escaped(row.of->unit), figure(row.ours.value), figure(row.ratio_to_best_rival()),
-        figure(row.ratio_to_floor()), escaped(row.of->target_text()), verdict(row));
-  }
-  page += "</table></div>\n";
-  for (const Row& row : rows) {
-    page += fmt::format("<h2>{}, {}{}</h2>\n", escaped(row.of->name), escaped(row.of->unit),
-                        row.of->more_is_better ? ", more is better" : "");
-    if (!row.of->target.empty()) page += fmt::format("<p>{} {}</p>\n", escaped(row.of->target_text()), verdict(row));
-    page += chart(row) + details(row);
-  }
+    page += fmt::format("<div><dt>{}</dt><dd>{}</dd></div>\n", escaped(key), escaped(value));
+  page += "</dl>\n<h2>All cases</h2>\n" + overview(rows) + "<h2>Each case</h2>\n" + legend();
+  for (const Row& row : rows) page += case_section(row);
   return page + "</body></html>\n";
 }

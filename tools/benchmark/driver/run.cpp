@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <sstream>
 
@@ -61,7 +63,7 @@ Printed run(const Contender& contender, bool quick) {
       if (text.starts_with("WRONG")) printed.why_not = "wrong result";
     } else if (double value; words >> value) {
       printed.values[key] = value;
-    } else if (key == "missing") {
+    } else if (key == "missing") {  // says a script whose module is not there
       printed.why_not = "missing";
     }
   }
@@ -73,6 +75,11 @@ double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   std::size_t middle = values.size() / 2;
   return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+Spread spread_of(const std::vector<double>& values) {
+  auto [least, most] = std::minmax_element(values.begin(), values.end());
+  return {median(values), *least, *most};
 }
 
 // A contender's rounds made one.
@@ -89,11 +96,11 @@ Measurement sum_up(const std::string& name, const std::vector<Printed>& rounds) 
       if (std::find(all.notes.begin(), all.notes.end(), note) == all.notes.end()) all.notes.push_back(note);
   }
   if (!all.why_not.empty()) return all;  // one failed round is too many
-  for (const auto& [key, list] : values) all.detail[key] = median(list);
-  const auto& list = values["value"];
-  all.value = all.detail["value"];
-  all.least = *std::min_element(list.begin(), list.end());
-  all.most = *std::max_element(list.begin(), list.end());
+  for (const auto& [key, list] : values) all.detail[key] = spread_of(list);
+  Spread value = all.detail["value"];
+  all.value = value.median;
+  all.least = value.least;
+  all.most = value.most;
   all.detail.erase("value");
   return all;
 }
@@ -123,7 +130,7 @@ std::string output_of(const std::vector<std::string>& command, int seconds, std:
   ::close(out[1]);
   if (failed) {
     ::close(out[0]);
-    problem = "missing";
+    problem = failed == ENOENT ? "missing" : fmt::format("cannot be started: {}", std::strerror(failed));
     return {};
   }
 
@@ -149,6 +156,7 @@ std::string output_of(const std::vector<std::string>& command, int seconds, std:
   ::kill(-pid, SIGKILL);  // what it left behind; its group is of our making
   if (!in_time) problem = fmt::format("not done after {} s", seconds);
   else if (WIFSIGNALED(status)) problem = fmt::format("killed by signal {}", WTERMSIG(status));
+  else if (WEXITSTATUS(status) == 127) problem = "missing";  // the loader's, for a library that is gone since the build
   else if (WEXITSTATUS(status) != 0) problem = fmt::format("exit status {}", WEXITSTATUS(status));
   return text;
 }
@@ -200,7 +208,8 @@ Row run_case(const Case& which, const RunOptions& options) {
     return row;
   }
   row.ours.name = "mp";
-  for (const Measurement& part : row.parts) row.ours.why_not += part.why_not;
+  for (const Measurement& part : row.parts)
+    if (row.ours.why_not.empty()) row.ours.why_not = part.why_not;
   if (!row.ours.why_not.empty()) return row;
   std::vector<double> combined;
   for (int round = 0; round < options.rounds; ++round) {
@@ -209,8 +218,9 @@ Row run_case(const Case& which, const RunOptions& options) {
       values.push_back(printed[i][static_cast<std::size_t>(round)].values.at("value"));
     combined.push_back(which.combine(values));
   }
-  row.ours.value = median(combined);
-  row.ours.least = *std::min_element(combined.begin(), combined.end());
-  row.ours.most = *std::max_element(combined.begin(), combined.end());
+  Spread value = spread_of(combined);
+  row.ours.value = value.median;
+  row.ours.least = value.least;
+  row.ours.most = value.most;
   return row;
 }
