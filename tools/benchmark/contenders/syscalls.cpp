@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
@@ -84,7 +85,9 @@ std::uint64_t SyscallCounter::stop() {
     ::ioctl(fd, PERF_EVENT_IOC_DISABLE, 0);
     if (::read(fd, &more, sizeof(more)) == static_cast<ssize_t>(sizeof(more))) calls += more;
   }
-  return calls;
+  // The first descriptor counts this thread's own calls: those that switched the others on, and the one that switched it off.
+  std::uint64_t own = perf_.empty() ? 0 : 2 * perf_.size() - 1;
+  return calls - std::min(calls, own);
 }
 
 void SyscallCounter::open_perf(const std::vector<pid_t>& threads) {

@@ -93,7 +93,9 @@ Machine this_machine() {
     machine.emplace_back("Python", "missing");
   } else {
     machine.emplace_back("Python", line_of({python(), "-c", "import platform; print(platform.python_version())"}));
-    machine.emplace_back("joblib", line_of({python(), "-c", "import joblib; print(joblib.__version__)"}));
+    machine.emplace_back("joblib", line_of({python(), "-c",
+                                            "try:\n import joblib\n print(joblib.__version__)\n"
+                                            "except ImportError: print('missing')"}));
   }
   return machine;
 }

@@ -13,6 +13,7 @@ std::string figure(std::optional<double> value) {
   if (!value) return "-";
   double v = *value, size = std::abs(v);
   if (size >= 1e7) return fmt::format("{:.3g}", v);
+  if (size > 0 && size < 5e-5) return fmt::format("{:.0e}", v);
   return fmt::format("{:.{}f}", v, size >= 100 || v == 0 ? 0 : size >= 10 ? 1 : size >= 0.01 ? 2 : 4);
 }
 
