@@ -123,7 +123,7 @@ class Scale {
 std::string tick_text(double tick) {
   if (tick >= 1e6) return fmt::format("{:.4g}M", tick / 1e6);
   if (tick >= 1e3) return fmt::format("{:.4g}k", tick / 1e3);
-  return fmt::format("{:.4g}", tick);
+  return fmt::format("{:.4g}", tick + 0.);  // no -0
 }
 
 constexpr double kStrip = 28, kMiddle = kStrip / 2;
