@@ -1,6 +1,7 @@
 #include "mp/memory/arena.hpp"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -218,13 +219,27 @@ std::uint64_t take_pages(std::uint64_t count, std::size_t asked, HeapLock heap, 
   throw_full(asked);
 }
 
-// Runs of this size and more go back to the kernel when freed; smaller ones stay committed for the next taker.
-constexpr std::uint64_t kKeptPages = 16;
+// Smaller runs always stay committed for the next taker: giving them back saves little and costs a system call.
+constexpr std::uint64_t kSmallRun = 16;
+
+// Whether a freed run stays committed: as long as no more lies idle than the family may keep (arena.hpp). Counted anew each time:
+// a figure kept beside the words would be wrong after a kill. Skips what is in use, so it costs some ns per 64 KiB at worst,
+// where giving back costs 4 us.
+bool may_stay(std::uint64_t count) noexcept {
+  Arena& a = arena();
+  if (count < kSmallRun) return true;
+  const std::uint64_t high = a.high_page.load(std::memory_order_acquire);
+  for (std::uint64_t page = 0; page < high && count <= a.most_idle_pages; ++page) {
+    Word word = read(page);
+    if (word.kind() == PageKind::large && word.argument() > 1) page += word.argument() - 1;
+    count += word.kind() == PageKind::free && word.committed();
+  }
+  return count <= a.most_idle_pages;
+}
 
 // Completes the freeing of the run at `first` (its word says freeing): by its owner, or after the owner's death. Pages
 // become free from the last to the first, so what is still the run's lies in front, and pages beyond may be others' already.
-void finish_freeing(std::uint64_t first, std::uint64_t count) noexcept {
-  const bool keep = count < kKeptPages;
+void finish_freeing(std::uint64_t first, std::uint64_t count, bool keep) noexcept {
   const Word tail = make_word(PageKind::tail, true, kNobody, first);
   while (count > 1 && read(first + count - 1).raw != tail.raw) --count;
   if (!keep) {
@@ -368,6 +383,14 @@ void* map_anywhere(std::uint64_t capacity, int fd) noexcept {
   }));
 }
 
+// See arena.hpp.
+std::uint64_t most_idle_pages() noexcept {
+  constexpr std::uint64_t kMost = (256u << 20) / kPage, kShare = 64;
+  const auto pages = static_cast<std::uint64_t>(std::max(0L, ::sysconf(_SC_PHYS_PAGES)));
+  const auto page_size = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  return std::min(kMost, pages * page_size / kPage / kShare);
+}
+
 }  // namespace
 
 void map_new_arena() {
@@ -406,6 +429,7 @@ void map_new_arena() {
   a.words = words;
   a.bitmaps = bitmaps;
   a.first_page = first_page;
+  a.most_idle_pages = most_idle_pages();
   a.committed_bytes.store(4096, std::memory_order_relaxed);
   a.magic = kMagic;
 }
@@ -468,9 +492,10 @@ void deallocate(Offset offset) noexcept {
   if (!locate(offset, place)) stop("freeing what is no block", offset);
   if (place.word.kind() == PageKind::large) {
     std::uint64_t count = place.word.argument();
-    if (!exchange(place.page, place.word, make_word(PageKind::freeing, true, self(), count)))
+    const bool keep = may_stay(count);
+    if (!exchange(place.page, place.word, make_word(PageKind::freeing, keep, self(), count)))
       stop("freed twice", offset);
-    finish_freeing(place.page, count);
+    finish_freeing(place.page, count, keep);
     return;
   }
   std::size_t c = place.word.argument(), block = (offset - page_offset(place.page)) / class_size(c);
@@ -527,7 +552,7 @@ void recover(Tag dead) noexcept {
         write(page, make_word(PageKind::free, word.committed(), kNobody, 0));
         break;
       }
-      case PageKind::freeing: finish_freeing(page, word.argument()); break;
+      case PageKind::freeing: finish_freeing(page, word.argument(), word.committed()); break;
       case PageKind::slab: {
         std::size_t c = word.argument();
         if (all_free(page, c)) {

@@ -22,6 +22,7 @@ struct Arena {
   std::uint64_t agreed_base;                   // where the whole family maps it if it can
   std::uint64_t capacity;                      // bytes, everything included
   std::uint64_t pages;                         // how many
+  std::uint64_t most_idle_pages;               // free pages that may stay committed
   Offset members, words, bitmaps, first_page;  // the tables
   alignas(64) std::atomic<std::uint64_t> committed_bytes;
   std::atomic<std::uint64_t> described_pages;  // tables are committed for pages below this
