@@ -32,11 +32,11 @@ const bool registered = memory::set_destroyer(memory::Kind::job, destroy_job);
 }  // namespace
 
 memory::Ref create_job(std::uint64_t items, std::chrono::nanoseconds timeout) {
-  memory::Ref ref = memory::create<Job>(memory::Kind::job, 0, items);
+  static_assert(static_cast<int>(ItemState::waiting) == 0);
+  memory::Ref ref = memory::create_filled<Job>(memory::Content::zero, memory::Kind::job, 0, items);
   Job& job = ref.as<Job>();
   job.items = items;
   job.timeout = static_cast<std::uint64_t>(timeout.count());
-  for (std::uint64_t i = 0; i < items; ++i) new (job.states() + i) std::atomic<std::uint8_t>(0);
   return ref;
 }
 
@@ -79,6 +79,7 @@ void ChunkRun::failed(std::uint64_t item) noexcept {
   } catch (const SharedMemoryFull&) {
     // The owner finds no failure for the item and says that shared memory was full.
   }
+  job_->flawed.store(1, std::memory_order_relaxed);
   done(item, ItemState::exception);
 }
 
@@ -96,8 +97,10 @@ Parcel* failure_of(Job& job, std::uint64_t item) noexcept {
   return nullptr;
 }
 
-std::uint64_t guided_chunk(std::uint64_t left, unsigned workers) noexcept {
-  return std::max<std::uint64_t>(1, left / (2 * std::uint64_t{workers}));
+std::uint64_t ChunkSizes::next(std::uint64_t left) noexcept {
+  const std::uint64_t size = std::clamp<std::uint64_t>(left / (2 * std::uint64_t{workers_}), 1, most_);
+  if (size == most_) most_ *= 2;
+  return size;
 }
 
 }  // namespace mp::pool

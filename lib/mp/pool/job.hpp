@@ -55,6 +55,7 @@ struct Job {
       64) std::atomic<std::uint32_t> progress;  // futex word: counts up when something is done while `waited` is set
   std::atomic<std::uint32_t> waited;            // somebody sleeps for items
   std::atomic<std::uint32_t> cancelled;         // chunks stop at the next item
+  std::atomic<std::uint32_t> flawed;            // set before the first outcome that is no value
   std::atomic<std::uint8_t>* states() noexcept { return reinterpret_cast<std::atomic<std::uint8_t>*>(this + 1); }
 };
 
@@ -113,7 +114,16 @@ void announce_progress(Job& job) noexcept;
 // The parcel with the exception of an item in state `exception`; null if there is none.
 Parcel* failure_of(Job& job, std::uint64_t item) noexcept;
 
-// How many items the next chunk takes: guided, a share of what is left that shrinks towards the end.
-std::uint64_t guided_chunk(std::uint64_t left, unsigned workers) noexcept;
+// How many items each chunk takes, one after another: few at first, so that the workers begin while the owner still copies or
+// pickles the rest, then a share of what is left that shrinks towards the end (guided).
+class ChunkSizes {
+ public:
+  explicit ChunkSizes(unsigned workers) noexcept : workers_(workers) {}
+  std::uint64_t next(std::uint64_t left) noexcept;
+
+ private:
+  const unsigned workers_;
+  std::uint64_t most_ = 512;  // doubles with each chunk that takes so many
+};
 
 }  // namespace mp::pool

@@ -12,6 +12,7 @@ void JobControl::charge(std::uint64_t item, std::exception_ptr error) {
     if (retries_ > 0 && attempts_[item]++ < retries_) return;
     lost_[item] = std::move(error);
   }
+  job().flawed.store(1, std::memory_order_relaxed);
   job().states()[item].store(static_cast<std::uint8_t>(ItemState::lost), std::memory_order_release);
   announce_progress(job());
 }

@@ -92,6 +92,10 @@ class ProcessMap final : public MapSource<R> {
     return true;
   }
 
+  void wait_all() override {
+    for (std::size_t i = chunks_.size(); i-- > 0;) chunks_[i]->wait(os::Deadline());
+  }
+
   Stored<R> take(std::size_t item) override {
     switch (control_->state(item)) {
       case ItemState::value: break;
@@ -143,9 +147,11 @@ class ProcessMap final : public MapSource<R> {
 
   const Stored<R>* array() const noexcept override {
     if constexpr (!std::is_void_v<R> && PlainItem<R>) {
-      for (std::size_t i = 0; i < size(); ++i)
-        if (control_->state(i) != ItemState::value) return nullptr;
-      return memory::at<const R>(control_->job().output);
+      const Job& job = control_->job();
+      for (const auto& chunk : chunks_)
+        if (chunk->look() != Phase::done || chunk->error()) return nullptr;
+      const bool whole = !job.flawed.load(std::memory_order_relaxed) && !job.cancelled.load(std::memory_order_relaxed);
+      return whole ? memory::at<const R>(job.output) : nullptr;
     } else {
       return nullptr;
     }
@@ -161,6 +167,12 @@ class ProcessMap final : public MapSource<R> {
   std::vector<Held<SlotTask>> chunks_;
   std::vector<std::uint64_t> ends_;  // one past the last item of each chunk
 };
+
+template <class T>
+void copy_items(T* to, const T* from, std::uint64_t begin, std::uint64_t end) {
+  memory::map_ahead(to + begin, (end - begin) * sizeof(T));
+  std::memcpy(to + begin, from + begin, (end - begin) * sizeof(T));
+}
 
 // Starts a map of f over `items`, a sized range whose elements are values to send. Returns at once. Throws PicklingError,
 // SharedMemoryFull, BrokenProcessPool, Error after shutdown.
@@ -197,7 +209,6 @@ auto map_items(ProcessEngine& engine, const MapOptions& options, const F& f, Ran
       } else {
         job.input = memory::allocate(count * sizeof(T), 64);
         job.own_input = true;
-        std::memcpy(memory::at<T>(job.input), from, count * sizeof(T));
       }
     }
   }
@@ -207,11 +218,14 @@ auto map_items(ProcessEngine& engine, const MapOptions& options, const F& f, Ran
   std::vector<std::uint64_t> ends;
   // A chunk that dies before its first item is put in line again this often.
   const TaskOptions chunk_options{.timeout = options.timeout, .retries = 2};
+  ChunkSizes sizes(engine.workers());
   try {
     auto it = std::begin(items);
     for (std::uint64_t begin = 0; begin < count;) {
-      std::uint64_t size = options.chunksize ? options.chunksize : guided_chunk(count - begin, engine.workers());
-      std::uint64_t end = std::min(count, begin + size);
+      const std::uint64_t left = count - begin;
+      const std::uint64_t end = begin + std::min(left, options.chunksize ? options.chunksize : sizes.next(left));
+      if constexpr (array)
+        if (job.own_input) copy_items(memory::at<T>(job.input), std::data(items), begin, end);
       const ChunkHead head{control->ref().offset(), begin, end};
       chunks.push_back(engine.post(code, chunk_options, true, [&](pickle::Writer& out) {
         out.write(&head, sizeof head);

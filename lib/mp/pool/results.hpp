@@ -131,8 +131,7 @@ namespace pool {
 // Waits for all items, without limit; throws the first error.
 template <class R>
 Results<R> collect(std::shared_ptr<MapSource<R>> source) {
-  // From the last: it is ready late, so that there is little sleeping and waking for the others.
-  for (std::size_t i = source->size(); i-- > 0;) source->wait(i, os::Deadline());
+  source->wait_all();
   return Results<R>(std::move(source));
 }
 
