@@ -59,4 +59,11 @@ bool on_this_stack(const void* p) noexcept {
   return static_cast<std::size_t>(static_cast<const char*>(p) - static_cast<char*>(base)) < size;
 }
 
+void prefer_huge_pages(void* p, std::size_t size) noexcept {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(p), first = (begin + page - 1) & ~(page - 1);
+  const std::uintptr_t end = (begin + size) & ~(page - 1);
+  if (first < end) ::madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+}
+
 }  // namespace mp::os

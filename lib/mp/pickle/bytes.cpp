@@ -3,16 +3,30 @@
 #include <cstdlib>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "mp/errors.hpp"
 #include "mp/memory/ref.hpp"
+#include "mp/os/mapping.hpp"
 #include "mp/pickle/shared.hpp"
 
 namespace mp::pickle {
 
+namespace {
+
+// From this size on a piece is worth an arena block at once: it is copied one time less, and room to grow costs little beside it.
+constexpr std::size_t kLargePiece = 64 * 1024;
+
+void free_spill(std::byte* spill) noexcept {
+  if (spill != nullptr && memory::contains(spill)) memory::deallocate(memory::offset_of(spill));
+  else std::free(spill);
+}
+
+}  // namespace
+
 void Writer::dispose() noexcept {
   clear();
-  std::free(heap_);
+  free_spill(spill_);
 }
 
 void Writer::clear() noexcept {
@@ -33,13 +47,40 @@ void Writer::grow(std::size_t more) {
   const std::size_t used = size();
   std::size_t wanted = used + more;
   if (wanted < used) throw std::bad_alloc();
-  wanted = wanted < 1024 ? 1024 : wanted + wanted / 2;
-  auto* bigger = static_cast<std::byte*>(std::realloc(heap_, wanted));
-  if (bigger == nullptr) throw std::bad_alloc();
-  if (heap_ == nullptr && used != 0) std::memcpy(bigger, begin_, used);
-  heap_ = begin_ = bigger;
-  pos_ = bigger + used;
-  limit_ = bigger + wanted;
+  // As much as is asked for where that is most of it; otherwise room for more of its like.
+  wanted = wanted < 1024 ? 1024 : more > used && more >= kLargePiece ? wanted : wanted + wanted / 2;
+  std::byte* to = in_block() || more >= kLargePiece ? spill_to_arena(wanted) : nullptr;
+  if (to == nullptr && spill_ != nullptr && !in_block()) {
+    to = static_cast<std::byte*>(std::realloc(spill_, wanted));
+    if (to == nullptr) throw std::bad_alloc();
+  } else {
+    if (to == nullptr) to = static_cast<std::byte*>(std::malloc(wanted));
+    if (to == nullptr) throw std::bad_alloc();
+    if (used != 0) std::memcpy(to, begin_, used);
+    free_spill(spill_);
+  }
+  spill_ = begin_ = to;
+  pos_ = to + used;
+  limit_ = to + wanted;
+}
+
+// A block of `size` bytes and what its pages hold beyond; null if the writer did not begin in the arena, or that is full: the heap
+// will do then, and whoever seals the message says that there is no room.
+std::byte* Writer::spill_to_arena(std::size_t& size) const noexcept {
+  if (!memory::contains(begin_)) return nullptr;
+  try {
+    const memory::Offset block = memory::allocate(size);
+    size = memory::block_size(block);
+    memory::map_ahead(memory::at<void>(block), size);
+    return memory::at<std::byte>(block);
+  } catch (const SharedMemoryFull&) {
+    return nullptr;
+  }
+}
+
+memory::Offset Writer::give_block() noexcept {
+  pos_ = limit_ = begin_;
+  return memory::offset_of(std::exchange(spill_, nullptr));
 }
 
 detail::SharedOut& Writer::shared() {
@@ -75,6 +116,13 @@ std::size_t Reader::get_size(std::size_t each, std::string_view what) {
 
 void Reader::ends_within(std::size_t size, std::string_view what) const {
   malformed(what, "the message ends " + std::to_string(size - remaining()) + " bytes too early");
+}
+
+void about_to_fill(void* begin, std::size_t size) noexcept {
+  // From here on malloc gives every block a mapping of its own (M_MMAP_THRESHOLD at its most): the hint concerns nothing else, and
+  // is gone with the block.
+  constexpr std::size_t kOwnMapping = 32u << 20;
+  if (size >= kOwnMapping) os::prefer_huge_pages(begin, size);
 }
 
 void malformed(std::string_view what, std::string_view why) {

@@ -35,21 +35,26 @@ class Writer {
  public:
   // Into 256 bytes of its own, then on the heap.
   Writer() noexcept : begin_(own_), pos_(own_), limit_(own_ + sizeof(own_)) {}
-  // Into `first` (a task's slot, say); spills to the heap, all of it, when that is full.
+  // Into `first` (a task's slot, say); spills, all of it, when that is full: to the heap; if `first` lies in the arena, a large
+  // piece makes it spill to an arena block, which seal() hands over as it is (give_block()).
   explicit Writer(std::span<std::byte> first) noexcept
       : begin_(first.data()),
         pos_(begin_),
         limit_(begin_ + first.size()) {}
   ~Writer() {
-    if (heap_ != nullptr || shared_ != nullptr || !carried_.empty()) [[unlikely]]
+    if (spill_ != nullptr || shared_ != nullptr || !carried_.empty()) [[unlikely]]
       dispose();
   }
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
 
+  // Makes sure that `size` more bytes fit. Throws std::bad_alloc.
+  void reserve(std::size_t size) {
+    if (room() < size) grow(size);
+  }
   // Room for `size` more bytes, which the caller fills at once. Throws std::bad_alloc.
   std::byte* claim(std::size_t size) {
-    if (static_cast<std::size_t>(limit_ - pos_) < size) [[unlikely]]
+    if (room() < size) [[unlikely]]
       grow(size);
     std::byte* place = pos_;
     pos_ += size;
@@ -81,16 +86,20 @@ class Writer {
   }
 
   std::size_t size() const noexcept { return static_cast<std::size_t>(pos_ - begin_); }
+  std::size_t room() const noexcept { return static_cast<std::size_t>(limit_ - pos_); }  // before it grows
   std::span<const std::byte> bytes() const noexcept { return {begin_, size()}; }
   // Whether the bytes still lie where the constructor was told to begin.
-  bool in_place() const noexcept { return heap_ == nullptr; }
+  bool in_place() const noexcept { return spill_ == nullptr; }
+  // Whether they lie in an arena block of the writer's own. give_block(): the block is the caller's, the writer void.
+  bool in_block() const noexcept { return spill_ != nullptr && memory::contains(spill_); }
+  memory::Offset give_block() noexcept;
 
   // The bytes written name this shared object: it is kept (one count) until the message has been read.
   void carry(memory::Offset object);
   std::span<const memory::Offset> carried() const noexcept { return carried_; }
   // The message's new owner has taken over the counts.
   void detach() noexcept { carried_.clear(); }
-  // Begins again, releasing what was carried. Keeps its heap buffer if it has one.
+  // Begins again, releasing what was carried. Keeps the room it has spilled to.
   void clear() noexcept;
 
   // One level deeper in a value while it lives; throws PicklingError beyond kMaxDepth.
@@ -114,10 +123,11 @@ class Writer {
 
  private:
   void grow(std::size_t size);
+  std::byte* spill_to_arena(std::size_t& size) const noexcept;
   void dispose() noexcept;
 
   std::byte *begin_, *pos_, *limit_;
-  std::byte* heap_ = nullptr;
+  std::byte* spill_ = nullptr;  // in the heap, or an arena block
   std::vector<memory::Offset> carried_;
   detail::SharedOut* shared_ = nullptr;
   unsigned depth_ = 0;
@@ -190,6 +200,9 @@ class Reader {
   detail::SharedIn* shared_ = nullptr;
   unsigned depth_ = 0;
 };
+
+// What a container of `size` bytes has reserved and will now fill.
+void about_to_fill(void* begin, std::size_t size) noexcept;
 
 // "What was read is not a `what`: why". Throws UnpicklingError.
 [[noreturn]] void malformed(std::string_view what, std::string_view why);

@@ -214,8 +214,16 @@ T load_sequence(Reader& r) {
     }
   } else if constexpr (Contiguous<T> && kFlat<E> && std::is_default_constructible_v<E>) {
     const std::size_t n = r.get_size(sizeof(E), type_name<T>());
-    result.resize(n);
-    r.read(result.data(), n * sizeof(E), type_name<T>());
+    if constexpr (requires { result.reserve(n); }) {
+      result.reserve(n);
+      about_to_fill(result.data(), n * sizeof(E));
+    }
+    // In steps that stay in the cache: resize() writes zeros first, which would else be a pass through memory of its own.
+    for (std::size_t done = 0, step; done < n; done += step) {
+      step = n - done < kReserve<E> ? n - done : kReserve<E>;
+      result.resize(done + step);
+      r.read(result.data() + done, step * sizeof(E), type_name<T>());
+    }
   } else {
     constexpr std::size_t each = kFlat<E> ? sizeof(E) : 1;
     Reader::Level level(r);
@@ -291,9 +299,14 @@ T load_value(Reader& r) {
     return value;
   } else if constexpr (f == Form::text) {
     using C = typename T::value_type;
-    T text(r.get_size(sizeof(C), type_name<T>()), C());
-    r.read(text.data(), text.size() * sizeof(C), type_name<T>());
-    return text;
+    const std::size_t n = r.get_size(sizeof(C), type_name<T>());
+    if constexpr (std::is_same_v<C, char>) {
+      return T(reinterpret_cast<const char*>(r.take(n, type_name<T>())), n);
+    } else {
+      T text(n, C());
+      r.read(text.data(), n * sizeof(C), type_name<T>());
+      return text;
+    }
   } else if constexpr (f == Form::array) {
     return load_array<T>(r, std::make_index_sequence<kExtent<T>>());
   } else if constexpr (f == Form::tuple) {

@@ -10,18 +10,27 @@ namespace {
 
 constexpr std::size_t rounded(std::size_t n) noexcept { return (n + 7) & ~std::size_t{7}; }
 
+// What a parcel's block holds behind its payload.
+std::size_t behind(std::size_t size, std::span<const memory::Offset> carried) noexcept {
+  return rounded(size) - size + carried.size_bytes();
+}
+
 }  // namespace
 
 Parcel seal_in_block(pickle::Writer& writer) {
-  auto bytes = writer.bytes();
-  auto carried = writer.carried();
+  const auto bytes = writer.bytes();
+  const auto carried = writer.carried();
   Parcel parcel{static_cast<std::uint32_t>(bytes.size()), static_cast<std::uint32_t>(carried.size()), 0};
   // Beyond what a parcel can count: pass big data as mp::Array, which is not copied.
   if (bytes.size() > UINT32_MAX - 8) throw SharedMemoryFull(bytes.size(), memory::usage().committed, UINT32_MAX);
-  parcel.block = memory::allocate(rounded(bytes.size()) + carried.size_bytes());
-  std::byte* to = memory::at<std::byte>(parcel.block);
-  if (!bytes.empty()) std::memcpy(to, bytes.data(), bytes.size());
-  if (!carried.empty()) std::memcpy(to + rounded(bytes.size()), carried.data(), carried.size_bytes());
+  if (writer.in_block() && writer.room() >= behind(bytes.size(), carried)) {
+    parcel.block = writer.give_block();
+  } else {
+    parcel.block = memory::allocate(bytes.size() + behind(bytes.size(), carried));
+    if (!bytes.empty()) std::memcpy(memory::at<void>(parcel.block), bytes.data(), bytes.size());
+  }
+  if (!carried.empty())
+    std::memcpy(memory::at<std::byte>(parcel.block) + rounded(bytes.size()), carried.data(), carried.size_bytes());
   writer.detach();
   return parcel;
 }

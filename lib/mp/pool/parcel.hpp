@@ -24,7 +24,8 @@ static_assert(sizeof(Parcel) == 16);
 // What seal() does with what does not fit or carries references.
 Parcel seal_in_block(pickle::Writer& writer);
 
-// Turns what was written into a parcel: in `place` if `writer` wrote there and carries nothing, else moved to a block.
+// Turns what was written into a parcel: in `place` if `writer` wrote there and carries nothing, else in a block: the writer's own
+// if it has one, else a copy.
 // Takes the carried references over. Throws SharedMemoryFull (the writer keeps everything then).
 inline Parcel seal(pickle::Writer& writer, const std::byte* place) {
   auto bytes = writer.bytes();

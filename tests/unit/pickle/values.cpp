@@ -341,4 +341,32 @@ TEST_CASE("a writer begins in the buffer it was given and spills out of it whole
   for (int i = 0; i < 10'000; ++i) CHECK(r.get<int>("int") == i);
 }
 
+TEST_CASE("a writer that began in the arena puts a large piece into a block, with what came before and after it") {
+  const mp::memory::Offset slot = mp::memory::allocate(16);
+  const std::size_t before = mp::memory::bytes_in_use();
+  for (const bool given : {true, false}) {
+    mp::memory::Offset block = 0;
+    {
+      Writer w{std::span(mp::memory::at<std::byte>(slot), 16)};
+      w.put(7);
+      const std::string large(1'000'000, 'x');
+      w.put_text(large);
+      CHECK(w.in_block());
+      for (int i = 0; i < 100'000; ++i) w.put(i);
+      CHECK(w.in_block());
+      Reader r(w.bytes());
+      CHECK(r.get<int>("int") == 7);
+      CHECK(r.get_text("text") == large);
+      int wrong = 0;
+      for (int i = 0; i < 100'000; ++i) wrong += r.get<int>("int") != i;
+      CHECK(wrong == 0);
+      if (given) block = w.give_block();
+    }
+    CHECK((mp::memory::bytes_in_use() > before) == given);
+    if (given) mp::memory::deallocate(block);
+    CHECK(mp::memory::bytes_in_use() == before);
+  }
+  mp::memory::deallocate(slot);
+}
+
 TEST_CASE("containers built like the standard's are sent as well") { check_same(Stack{{1, 2, 3}}); }

@@ -58,6 +58,29 @@ TEST_CASE("a task runs in a process of its own and its value comes back") {
   pool.submit([] {}).result();
 }
 
+TEST_CASE("large values go to a worker and back, alone, nested and beside handles, and leave no memory behind") {
+  mp::ProcessPoolExecutor pool(1);
+  pool.submit(square, 1).result();
+  const std::size_t before = mp::memory::bytes_in_use();
+  for (std::size_t size : {8'191, 8'192, 8'193, 100'000, 5'000'000}) {
+    std::vector<double> numbers(size);
+    std::iota(numbers.begin(), numbers.end(), 0.5);
+    CHECK(pool.submit([](std::vector<double> v) { return v; }, numbers).result() == numbers);
+    std::vector<std::string> nested{"small", std::string(size, 'x'), std::string(size * 3, 'y'), "end"};
+    CHECK(pool.submit([](std::vector<std::string> v) { return v; }, nested).result() == nested);
+    auto [back, count] = pool.submit(
+                                 [](std::vector<double> v, mp::Value<int> n) {
+                                   ++n;
+                                   return std::pair(v, n);
+                                 },
+                                 numbers, mp::Value<int>(6))
+                             .result();
+    CHECK(back == numbers);
+    CHECK(count.value() == 7);
+  }
+  CHECK(mp::memory::bytes_in_use() <= before + 4096);
+}
+
 TEST_CASE("a hundred thousand tasks come back, each with its own value") {
   mp::ProcessPoolExecutor pool(2);
   std::vector<mp::Future<int>> futures;
