@@ -23,7 +23,8 @@ Parcel seal_in_block(pickle::Writer& writer) {
   Parcel parcel{static_cast<std::uint32_t>(bytes.size()), static_cast<std::uint32_t>(carried.size()), 0};
   // Beyond what a parcel can count: pass big data as mp::Array, which is not copied.
   if (bytes.size() > UINT32_MAX - 8) throw SharedMemoryFull(bytes.size(), memory::usage().committed, UINT32_MAX);
-  if (writer.in_block() && writer.room() >= behind(bytes.size(), carried)) {
+  // The writer's own block serves as it is, unless more than half of it is empty.
+  if (writer.in_block() && writer.room() >= behind(bytes.size(), carried) && writer.room() <= bytes.size()) {
     parcel.block = writer.give_block();
   } else {
     parcel.block = memory::allocate(bytes.size() + behind(bytes.size(), carried));

@@ -34,6 +34,8 @@ void run_chunk(pickle::Reader& in, pickle::Writer&) {
   Job& job = run.job();
   pickle::Reader state(payload(job.function, nullptr));
   F f = pickle::load_callable<F>(state);
+  if constexpr (!std::is_void_v<R> && PlainItem<R>)
+    memory::map_ahead(memory::at<R>(job.output) + run.begin(), (run.end() - run.begin()) * sizeof(R));
   auto one = [&](std::uint64_t i, T&& item) {
     run.start(i);
     if constexpr (std::is_void_v<R>) {
@@ -174,6 +176,10 @@ void copy_items(T* to, const T* from, std::uint64_t begin, std::uint64_t end) {
   std::memcpy(to + begin, from + begin, (end - begin) * sizeof(T));
 }
 
+// Room made for a chunk before it is written, from what the last one took: no more than this, since one large item says little
+// about the next.
+inline constexpr std::size_t kMostReserved = 4u << 20;
+
 // Starts a map of f over `items`, a sized range whose elements are values to send. Returns at once. Throws PicklingError,
 // SharedMemoryFull, BrokenProcessPool, Error after shutdown.
 template <bool Spread, class F, class Range>
@@ -219,6 +225,7 @@ auto map_items(ProcessEngine& engine, const MapOptions& options, const F& f, Ran
   // A chunk that dies before its first item is put in line again this often.
   const TaskOptions chunk_options{.timeout = options.timeout, .retries = 2};
   ChunkSizes sizes(engine.workers());
+  std::size_t item_bytes = 0;  // of the last chunk, on average, with some to spare: what the next may need
   try {
     auto it = std::begin(items);
     for (std::uint64_t begin = 0; begin < count;) {
@@ -230,8 +237,11 @@ auto map_items(ProcessEngine& engine, const MapOptions& options, const F& f, Ran
       chunks.push_back(engine.post(code, chunk_options, true, [&](pickle::Writer& out) {
         out.write(&head, sizeof head);
         out.carry(head.job);
-        if constexpr (!array)
+        if constexpr (!array) {
+          out.reserve(std::min(item_bytes * (end - begin), kMostReserved));
           for (std::uint64_t i = begin; i < end; ++i, ++it) pickle::dump(out, static_cast<const T&>(*it));
+          item_bytes = out.size() / (end - begin) * 9 / 8;
+        }
       }));
       ends.push_back(begin = end);
     }

@@ -95,6 +95,7 @@ class Results {
       if (!own_ || keep_.use_count() > 1) return copy<C>();
     }
     C c;
+    if constexpr (requires { c.reserve(size_); }) c.reserve(size_);
     for (std::size_t i = 0; i < size_; ++i) c.insert(c.end(), std::move(own_[i]));
     return c;
   }
