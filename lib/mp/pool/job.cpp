@@ -52,18 +52,16 @@ ChunkRun::~ChunkRun() {
   entry_->since.store(0, std::memory_order_release);
 }
 
-void ChunkRun::start_clock() noexcept {
-  entry_->since.store(static_cast<std::uint64_t>(os::monotonic_now().count()), std::memory_order_release);
+void ItemLog::start_clock(WorkerEntry& entry) noexcept {
+  entry.since.store(static_cast<std::uint64_t>(os::monotonic_now().count()), std::memory_order_release);
 }
-
-void ChunkRun::tell() noexcept { announce_progress(*job_); }
 
 void ChunkRun::store(std::uint64_t item, pickle::Writer& result) {
   Cell& cell = memory::at<Cell>(job_->output)[item];
   cell.parcel = seal(result, cell.place);
 }
 
-void ChunkRun::failed(std::uint64_t item) noexcept {
+void ItemLog::failed(std::uint64_t item) const noexcept {
   try {
     memory::Offset block = memory::allocate(sizeof(Failure));
     Failure& f = *new (memory::at<void>(block)) Failure{0, item, {}};

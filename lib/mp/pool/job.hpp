@@ -65,6 +65,40 @@ struct ChunkHead {
   std::uint64_t begin, end;
 };
 
+// Wakes those who wait for items.
+void announce_progress(Job& job) noexcept;
+
+// What a worker tells of the items it runs. A loop keeps a copy of its own: one whose address nobody has stays in registers across
+// the calls of the user's function.
+class ItemLog {
+ public:
+  ItemLog(Job& job, WorkerEntry& entry) noexcept : job_(&job), entry_(&entry), states_(job.states()) {}
+  bool cancelled() const noexcept { return job_->cancelled.load(std::memory_order_relaxed); }
+  bool waiting(std::uint64_t item) const noexcept {
+    return states_[item].load(std::memory_order_relaxed) == static_cast<std::uint8_t>(ItemState::waiting);
+  }
+  void start(std::uint64_t item) const noexcept {
+    entry_->item.store(item + 1, std::memory_order_release);
+    if (job_->timeout) [[unlikely]]
+      start_clock(*entry_);
+  }
+  void done(std::uint64_t item, ItemState state = ItemState::value) const noexcept {
+    states_[item].store(static_cast<std::uint8_t>(state), std::memory_order_release);
+    // Unordered with the store above on purpose: a sleeper looks again after one slice at the latest.
+    if (job_->waited.load(std::memory_order_relaxed)) [[unlikely]]
+      announce_progress(*job_);
+  }
+  // The exception in flight becomes the item's outcome.
+  void failed(std::uint64_t item) const noexcept;
+
+ private:
+  static void start_clock(WorkerEntry& entry) noexcept;
+
+  Job* job_;
+  WorkerEntry* entry_;
+  std::atomic<std::uint8_t>* states_;
+};
+
 // The chunk's run as its worker drives it (in the worker).
 class ChunkRun {
  public:
@@ -75,31 +109,12 @@ class ChunkRun {
   ChunkRun& operator=(const ChunkRun&) = delete;
 
   Job& job() const noexcept { return *job_; }
-  std::uint64_t end() const noexcept { return head_.end; }
   std::uint64_t begin() const noexcept { return head_.begin; }
-  bool cancelled() const noexcept { return job_->cancelled.load(std::memory_order_relaxed); }
-  bool waiting(std::uint64_t item) const noexcept {
-    return job_->states()[item].load(std::memory_order_relaxed) == static_cast<std::uint8_t>(ItemState::waiting);
-  }
-  void start(std::uint64_t item) noexcept {
-    entry_->item.store(item + 1, std::memory_order_release);
-    if (job_->timeout) [[unlikely]]
-      start_clock();
-  }
-  void done(std::uint64_t item, ItemState state = ItemState::value) noexcept {
-    job_->states()[item].store(static_cast<std::uint8_t>(state), std::memory_order_release);
-    // Unordered with the store above on purpose: a sleeper looks again after one slice at the latest.
-    if (job_->waited.load(std::memory_order_relaxed)) [[unlikely]]
-      tell();
-  }
-  // The exception in flight becomes the item's outcome.
-  void failed(std::uint64_t item) noexcept;
+  std::uint64_t end() const noexcept { return head_.end; }
+  ItemLog log() const noexcept { return {*job_, *entry_}; }
   void store(std::uint64_t item, pickle::Writer& result);  // into the item's cell
 
  private:
-  void start_clock() noexcept;
-  void tell() noexcept;
-
   ChunkHead head_;
   Job* job_;
   WorkerEntry* entry_;
@@ -107,9 +122,6 @@ class ChunkRun {
 
 // The owner's view of a job.
 memory::Ref create_job(std::uint64_t items, std::chrono::nanoseconds timeout);
-
-// Wakes those who wait for items.
-void announce_progress(Job& job) noexcept;
 
 // The parcel with the exception of an item in state `exception`; null if there is none.
 Parcel* failure_of(Job& job, std::uint64_t item) noexcept;

@@ -36,34 +36,41 @@ void run_chunk(pickle::Reader& in, pickle::Writer&) {
   F f = pickle::load_callable<F>(state);
   if constexpr (!std::is_void_v<R> && PlainItem<R>)
     memory::map_ahead(memory::at<R>(job.output) + run.begin(), (run.end() - run.begin()) * sizeof(R));
-  auto one = [&](std::uint64_t i, T&& item) {
-    run.start(i);
+  auto call = [&](std::uint64_t i, [[maybe_unused]] Stored<R>* outputs, T&& item) {
     if constexpr (std::is_void_v<R>) {
       call_item<Spread>(f, std::move(item));
     } else if constexpr (PlainItem<R>) {
-      memory::at<R>(job.output)[i] = call_item<Spread>(f, std::move(item));
+      outputs[i] = call_item<Spread>(f, std::move(item));
     } else {
       pickle::Writer out(std::span<std::byte>(memory::at<Cell>(job.output)[i].place));
       pickle::dump(out, static_cast<const R&>(call_item<Spread>(f, std::move(item))));
       run.store(i, out);
     }
-    run.done(i);
   };
-  for (std::uint64_t i = run.begin(); i < run.end();) {
+  for (std::uint64_t at = run.begin(); at < run.end();) {
     try {
       os::call_watched([&] {
-        for (; i < run.end() && !run.cancelled(); ++i) {
+        const ItemLog log = run.log();
+        const std::uint64_t end = run.end();
+        auto* const outputs = memory::at<Stored<R>>(job.output);
+        [[maybe_unused]] const auto* const inputs = memory::at<const T>(job.input);
+        for (std::uint64_t i = at; i < end && !log.cancelled(); at = ++i) {
           if constexpr (Array) {
-            if (run.waiting(i)) one(i, T(memory::at<const T>(job.input)[i]));
+            if (!log.waiting(i)) continue;
+            log.start(i);
+            call(i, outputs, T(inputs[i]));
           } else {
             T item = pickle::load<T>(in);
-            if (run.waiting(i)) one(i, std::move(item));
+            if (!log.waiting(i)) continue;
+            log.start(i);
+            call(i, outputs, std::move(item));
           }
+          log.done(i);
         }
       });
       return;
     } catch (...) {
-      run.failed(i++);
+      run.log().failed(at++);
     }
   }
 }
