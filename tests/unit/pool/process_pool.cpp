@@ -297,6 +297,38 @@ TEST_CASE("in a chunk, a crash and an exception cost their own items only") {
   CHECK(errors == 1);
 }
 
+TEST_CASE("workers killed at random in a map of many items cost only the items they ran") {
+  mp::ProcessPoolExecutor pool(2);
+  std::vector<int> numbers(40'000);
+  std::iota(numbers.begin(), numbers.end(), 0);
+  constexpr int kKills = 20;
+  std::jthread killer([&](std::stop_token stop) {
+    for (int i = 0; i < kKills && !stop.stop_requested(); ++i) {
+      std::this_thread::sleep_for(2ms);
+      auto pids = pool.worker_pids();
+      if (!pids.empty()) ::kill(pids[static_cast<std::size_t>(i) % pids.size()], SIGKILL);
+    }
+  });
+  int crashes = 0;
+  for (int round = 0; round < 5; ++round) {
+    int values = 0, wrong = 0, lost = 0;
+    auto results = pool.map(square, numbers);
+    for (auto it = results.begin(); it != results.end(); ++it) {
+      const int at = values + lost;
+      try {
+        wrong += *it != at * at;
+        ++values;
+      } catch (const mp::WorkerCrashed&) {
+        ++lost;
+      }
+    }
+    CHECK(wrong == 0);
+    CHECK(values + lost == 40'000);
+    crashes += lost;
+  }
+  CHECK(crashes <= kKills);
+}
+
 TEST_CASE("a failing initializer ends in one clear BrokenProcessPool") {
   mp::ProcessPoolExecutor pool({.max_workers = 2, .initializer = [] { throw std::runtime_error("no model"); }});
   try {
