@@ -287,6 +287,21 @@ struct ClassHeap {
   std::size_t word = 0;     // of its bitmap
 };
 ClassHeap heaps[kClasses];
+Tag heaps_of = kNobody;  // whose they are
+
+// This process's. In a fork child slabs remain the parent's: it forgets them when it first allocates, since most children
+// never do and would copy the pages of this table for nothing.
+ClassHeap* own_heaps() noexcept {
+  const Tag me = my_tag.load(std::memory_order_relaxed);
+  if (heaps_of != me) [[unlikely]] {
+    for (ClassHeap& heap : heaps) {
+      heap.pages.clear();
+      heap.current = heap.word = 0;
+    }
+    heaps_of = me;
+  }
+  return heaps;
+}
 
 std::uint64_t adopt_orphan(std::size_t c, Tag me) noexcept {
   Arena& a = arena();
@@ -345,7 +360,7 @@ void next_slab(std::size_t c, ClassHeap& heap) {
 // Gives wholly free slabs beyond the current one back as pages. Caller holds heap_mutex.
 void give_back_slabs() noexcept {
   for (std::size_t c = 0; c < kClasses; ++c) {
-    ClassHeap& heap = heaps[c];
+    ClassHeap& heap = own_heaps()[c];
     for (std::size_t i = 0; i < heap.pages.size();) {
       std::uint64_t page = heap.pages[i];
       if (i == heap.current || !all_free(page, c)) {
@@ -412,25 +427,24 @@ void map_new_arena() {
   detail::capacity = size;
   arena_descriptor = fd.release();
 
-  std::uint64_t members = 4096, words = members + sizeof(Member) * kMaxMembers;
+  std::uint64_t words = kMembers + sizeof(Member) * kMaxMembers;
   std::uint64_t pages = (size - words - kPage * 3) / (kPage + kBitmapWords * 8 + 8);
   auto round = [](std::uint64_t n) { return (n + kPage - 1) / kPage * kPage; };
   words = round(words);
   std::uint64_t bitmaps = round(words + pages * 8), first_page = round(bitmaps + pages * kBitmapWords * 8);
   pages = (size - first_page) / kPage;
-  if (int error = os::commit(arena_descriptor, 0, 4096))
+  if (int error = os::commit(arena_descriptor, 0, kMembers))
     throw OSError(error, "fallocate", "the family's shared memory");
   Arena& a = *new (detail::base) Arena{};
   a.layout = kLayout;
   a.agreed_base = reinterpret_cast<std::uint64_t>(detail::base);
   a.capacity = size;
   a.pages = pages;
-  a.members = members;
   a.words = words;
   a.bitmaps = bitmaps;
   a.first_page = first_page;
   a.most_idle_pages = most_idle_pages();
-  a.committed_bytes.store(4096, std::memory_order_relaxed);
+  a.committed_bytes.store(kMembers, std::memory_order_relaxed);
   a.magic = kMagic;
 }
 
@@ -447,13 +461,6 @@ void map_inherited_arena(int fd) {
   detail::base = static_cast<std::byte*>(where);
   detail::capacity = size;
   arena_descriptor = fd;
-}
-
-void forget_slabs() noexcept {
-  for (ClassHeap& heap : heaps) {
-    heap.pages.clear();
-    heap.current = heap.word = 0;
-  }
 }
 
 }  // namespace detail
@@ -480,7 +487,7 @@ Offset allocate(std::size_t size, std::size_t align, Content content) {
   Offset block = 0;
   {
     std::lock_guard guard(heap_mutex);
-    ClassHeap& heap = heaps[c];
+    ClassHeap& heap = own_heaps()[c];
     while ((block = take_block(c, heap)) == 0) next_slab(c, heap);
   }
   if (content == Content::zero) std::memset(at<void>(block), 0, size);

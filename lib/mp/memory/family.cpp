@@ -56,7 +56,7 @@ constexpr std::chrono::seconds kBirth{5};
 std::array<void (*)() noexcept, 16> child_hooks;
 std::size_t child_hook_count = 0;
 
-Member& entry(std::size_t index) noexcept { return at<Member>(arena().members)[index]; }
+Member& entry(std::size_t index) noexcept { return at<Member>(kMembers)[index]; }
 State state_of(std::size_t index) noexcept { return {entry(index).state.load(std::memory_order_acquire)}; }
 bool move(std::size_t index, State from, State to) noexcept {
   return entry(index).state.compare_exchange_strong(from.raw, to.raw, std::memory_order_acq_rel,
@@ -70,7 +70,7 @@ void describe_member(std::size_t index) {
   std::size_t done = a.described_members.load(std::memory_order_acquire), need = (index / kStep + 1) * kStep;
   if (need <= done) return;
   std::size_t size = (need - done) * sizeof(Member);
-  if (os::commit(arena_descriptor, a.members + done * sizeof(Member), size) != 0) {
+  if (os::commit(arena_descriptor, kMembers + done * sizeof(Member), size) != 0) {
     Usage u = usage();
     throw SharedMemoryFull(size, u.committed, u.capacity);
   }
@@ -78,38 +78,41 @@ void describe_member(std::size_t index) {
   while (done < need && !a.described_members.compare_exchange_weak(done, need, std::memory_order_acq_rel)) {}
 }
 
-// A free entry in phase starting. Retires the dead once when the table seems full.
+// The tag of the entry at `index` in phase starting, if it was free; else kNobody.
+Tag claim_at(std::size_t index, Tag creator, Tag parent) noexcept {
+  State now = state_of(index);
+  if (now.phase() != Phase::free) return kNobody;
+  std::uint32_t generation = now.generation() + 1;
+  if ((generation & 0x7ffff) == 0) generation = 1;
+  // The last member's pid is still there: nobody shall take it for the new one's.
+  if (!move(index, now, make_state(Phase::claimed, generation, creator))) return kNobody;
+  Member& m = entry(index);
+  m.pid.store(0, std::memory_order_relaxed);
+  m.seen.store(static_cast<std::uint64_t>(os::monotonic_now().count()), std::memory_order_relaxed);
+  m.parent.store(parent, std::memory_order_relaxed);
+  m.bag.store(0, std::memory_order_relaxed);
+  m.record.store(0, std::memory_order_relaxed);
+  m.state.store(make_state(Phase::starting, generation, creator).raw, std::memory_order_release);
+  std::uint64_t high = arena().high_member.load(std::memory_order_relaxed);
+  while (high <= index && !arena().high_member.compare_exchange_weak(high, index + 1, std::memory_order_acq_rel)) {}
+  return make_tag(index, generation);
+}
+
+// A free entry in phase starting. Fills what is committed before it grows: a table that stays small is few pages for each
+// new process to fault in. Retires the dead once when the table seems full.
 Tag claim_entry(Tag creator, Tag parent) {
   static std::atomic<std::size_t> last{0};  // where this process found one last: neighbours reuse entries late
   for (int tries = 0; tries < 2; ++tries) {
-    std::size_t start_at = last.load(std::memory_order_relaxed);
     std::size_t known = arena().described_members.load(std::memory_order_acquire);
+    std::size_t start_at = last.load(std::memory_order_relaxed);
     for (std::size_t i = 0; i < kMaxMembers; ++i) {
-      std::size_t index = (start_at + i) % kMaxMembers;
+      if (i >= known) describe_member(i);
+      std::size_t index = i < known ? (start_at + i) % known : i;
       if (index == 0) continue;
-      if (index >= known) {
-        // Fill what is committed before growing.
-        if (i + 1 < known) continue;
-        describe_member(index);
-        known = arena().described_members.load(std::memory_order_acquire);
+      if (Tag tag = claim_at(index, creator, parent); tag != kNobody) {
+        last.store(index + 1, std::memory_order_relaxed);
+        return tag;
       }
-      State now = state_of(index);
-      if (now.phase() != Phase::free) continue;
-      std::uint32_t generation = now.generation() + 1;
-      if ((generation & 0x7ffff) == 0) generation = 1;
-      // The last member's pid is still there: nobody shall take it for the new one's.
-      if (!move(index, now, make_state(Phase::claimed, generation, creator))) continue;
-      Member& m = entry(index);
-      m.pid.store(0, std::memory_order_relaxed);
-      m.start_time.store(static_cast<std::uint64_t>(os::monotonic_now().count()), std::memory_order_relaxed);
-      m.parent.store(parent, std::memory_order_relaxed);
-      m.bag.store(0, std::memory_order_relaxed);
-      m.record.store(0, std::memory_order_relaxed);
-      m.state.store(make_state(Phase::starting, generation, creator).raw, std::memory_order_release);
-      std::uint64_t high = arena().high_member.load(std::memory_order_relaxed);
-      while (high <= index && !arena().high_member.compare_exchange_weak(high, index + 1, std::memory_order_acq_rel)) {}
-      last.store(index + 1, std::memory_order_relaxed);
-      return make_tag(index, generation);
     }
     sweep();
   }
@@ -122,7 +125,7 @@ bool become(Tag tag) noexcept {
   if (now.phase() != Phase::starting || now.generation() != generation_of(tag)) return false;
   os::Life life = os::this_life();
   Member& m = member(tag);
-  m.start_time.store(life.start_time, std::memory_order_relaxed);
+  m.seen.store(life.seen, std::memory_order_relaxed);
   m.pid.store(life.pid, std::memory_order_release);
   if (!move(index_of(tag), now, make_state(Phase::living, now.generation(), kNobody))) return false;
   my_tag.store(tag, std::memory_order_release);
@@ -143,6 +146,10 @@ Tag prepare_plain_child() noexcept {
   try {
     ticket = claim_entry(me, me);
     copy_bag_for(ticket);
+    if (Offset record = member(me).record.load(std::memory_order_acquire)) {
+      retain(record);
+      member(ticket).record.store(record, std::memory_order_release);
+    }
     return ticket;
   } catch (const std::exception&) {
     if (ticket != kNobody) dismiss(ticket);
@@ -174,9 +181,7 @@ void after_fork_in_parent() {
 void after_fork_in_child() {
   Tag ticket = std::exchange(fork_ticket, kNobody);
   bool was_enlisted = std::exchange(forking_as, false);
-  errno = errno_before_fork;
   unborn = kNobody;
-  forget_slabs();
   heap_mutex.unlock();
   bag_mutex.unlock();
   os::tether_after_fork();
@@ -186,10 +191,8 @@ void after_fork_in_child() {
     if (was_enlisted) ::_exit(255);
     // Without an entry it can own nothing: it goes on, as a copy that must not use shared objects (self() throws).
     my_tag.store(kNobody, std::memory_order_release);
-    disown_bag();
     return;
   }
-  adopt_bag();
   for (std::size_t i = 0; i < child_hook_count; ++i) child_hooks[i]();
 }
 
@@ -213,7 +216,6 @@ void join_locked(int fd, Tag tag) {
   install_fork_handlers();
   os::enlist_in_fences();
   if (!become(tag)) throw Error("no such member was enlisted");
-  adopt_bag();
   started.store(true, std::memory_order_release);
 }
 
@@ -272,10 +274,10 @@ bool alive(Tag tag) noexcept {
         }
         return now.by() == kNobody || alive(now.by()) ||
                os::monotonic_now() <
-                   std::chrono::nanoseconds(entry(index).start_time.load(std::memory_order_relaxed)) + kBirth;
+                   std::chrono::nanoseconds(entry(index).seen.load(std::memory_order_relaxed)) + kBirth;
       case Phase::living: {
         Member& m = entry(index);
-        os::Life life{m.pid.load(std::memory_order_acquire), m.start_time.load(std::memory_order_relaxed)};
+        os::Life life{m.pid.load(std::memory_order_acquire), m.seen.load(std::memory_order_relaxed)};
         if (tag == my_tag.load(std::memory_order_relaxed) || os::alive(life)) return true;
         // The entry may have been reused while we asked.
         if (state_of(index).raw == now.raw) return false;

@@ -26,10 +26,12 @@ struct alignas(128) Member {
   // bits 0-7 phase, bits 8-31 generation, bits 32-62 tag of the creator (Claimed, Starting) or of the sweeper (Retiring)
   std::atomic<std::uint64_t> state;
   std::atomic<std::int32_t> pid;
-  std::atomic<std::uint64_t> start_time;  // as in os::Life; until it lives: when it was claimed, CLOCK_MONOTONIC in ns
+  std::atomic<std::uint64_t> seen;  // as in os::Life; until it lives: when it was claimed, CLOCK_MONOTONIC in ns
   std::atomic<Tag> parent;
-  std::atomic<Offset> bag;     // references it holds (ref.cpp)
-  std::atomic<Offset> record;  // of the process room: set by enlist's caller, owned by the member, released by retire()
+  std::atomic<Offset> bag;  // references it holds (ref.cpp)
+  // Of the process room: set by enlist's caller, owned by the member, released by retire(). A child of the program's own
+  // fork(2) gets that of its parent.
+  std::atomic<Offset> record;
 };
 
 namespace detail {

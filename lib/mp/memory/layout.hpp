@@ -14,6 +14,7 @@ namespace mp::memory::detail {
 inline constexpr std::size_t kPage = 64 * 1024;
 inline constexpr std::size_t kLeastBlock = 32;
 inline constexpr std::size_t kBitmapWords = kPage / kLeastBlock / 64;
+inline constexpr Offset kMembers = 4096;                            // the table of members, right behind the header
 inline constexpr std::uint64_t kMagic = 0x31'616e'6572'6170'6dull;  // "mparena1"
 
 struct Arena {
@@ -23,7 +24,7 @@ struct Arena {
   std::uint64_t capacity;                      // bytes, everything included
   std::uint64_t pages;                         // how many
   std::uint64_t most_idle_pages;               // free pages that may stay committed
-  Offset members, words, bitmaps, first_page;  // the tables
+  Offset words, bitmaps, first_page;  // the tables
   alignas(64) std::atomic<std::uint64_t> committed_bytes;
   std::atomic<std::uint64_t> described_pages;  // tables are committed for pages below this
   std::atomic<std::uint64_t> described_members;
@@ -45,14 +46,8 @@ inline std::mutex bag_mutex;
 void map_new_arena();
 void map_inherited_arena(int fd);
 
-// ref.cpp: the bag of `child`, holding what this process holds; caller holds bag_mutex. Then, in the child: makes it its
-// own; or forgets all references, which were the parent's.
+// ref.cpp: the bag of `child`, holding what this process holds; caller holds bag_mutex.
 void copy_bag_for(Tag child);
-void adopt_bag() noexcept;
-void disown_bag() noexcept;
 void empty_bag(Member& dead) noexcept;
-
-// After fork in the child: slabs remain the parent's.
-void forget_slabs() noexcept;
 
 }  // namespace mp::memory::detail

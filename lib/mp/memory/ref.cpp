@@ -25,16 +25,45 @@ struct Holding {
   std::atomic<Offset>* entry;  // in its bag
 };
 
-// Private, guarded by bag_mutex; a fork child starts with its parent's copy. Never destroyed: Refs in globals and
-// thread-locals may outlive any order of destruction.
-auto& holdings() {
-  static auto& map = *new std::unordered_map<Offset, Holding>;
-  return map;
+// Private, guarded by bag_mutex. Never destroyed: Refs in globals and thread-locals may outlive any order of destruction.
+struct Holdings {
+  Tag owner = kNobody;  // whose bag the entries lie in
+  std::unordered_map<Offset, Holding> map;
+  std::vector<std::atomic<Offset>*> free_entries;
+};
+Holdings& all_holdings() {
+  static auto& all = *new Holdings;
+  return all;
 }
-auto& free_entries() {
-  static auto& list = *new std::vector<std::atomic<Offset>*>;
-  return list;
+
+// A fork child has its parent's copy: the same objects, whose entries it looks up in its own bag. Without a bag it holds nothing.
+void adopt_bag(Holdings& all, Tag me) {
+  all.free_entries.clear();
+  if (me == kNobody) all.map.clear();
+  for (Offset block = me == kNobody ? 0 : member(me).bag.load(std::memory_order_acquire); block;) {
+    Bag& bag = *at<Bag>(block);
+    for (std::size_t i = bag.places; i-- > 0;) {
+      Offset object = bag.entries()[i].load(std::memory_order_relaxed);
+      if (object == 0) {
+        all.free_entries.push_back(&bag.entries()[i]);
+      } else if (auto found = all.map.find(object); found != all.map.end()) {
+        found->second.entry = &bag.entries()[i];
+      }
+    }
+    block = bag.next.load(std::memory_order_relaxed);
+  }
+  all.owner = me;
 }
+
+// This process's; adopted at their first use, since a child that never touches a shared object need not copy their pages.
+Holdings& own_holdings() {
+  Holdings& all = all_holdings();
+  if (Tag me = detail::my_tag.load(std::memory_order_relaxed); all.owner != me) [[unlikely]]
+    adopt_bag(all, me);
+  return all;
+}
+auto& holdings() { return own_holdings().map; }
+auto& free_entries() { return own_holdings().free_entries; }
 
 Destroyer destroyers[static_cast<std::size_t>(Kind::last)];
 
@@ -163,29 +192,6 @@ void copy_bag_for(Tag child) {
     retain(object);
     bag.entries()[place++].store(object, std::memory_order_release);
   }
-}
-
-void adopt_bag() noexcept {
-  auto& list = free_entries();
-  auto& map = holdings();
-  list.clear();
-  for (Offset block = member(self()).bag.load(std::memory_order_acquire); block;) {
-    Bag& bag = *at<Bag>(block);
-    for (std::size_t i = bag.places; i-- > 0;) {
-      Offset object = bag.entries()[i].load(std::memory_order_relaxed);
-      if (object == 0) {
-        list.push_back(&bag.entries()[i]);
-      } else if (auto found = map.find(object); found != map.end()) {
-        found->second.entry = &bag.entries()[i];
-      }
-    }
-    block = bag.next.load(std::memory_order_relaxed);
-  }
-}
-
-void disown_bag() noexcept {
-  free_entries().clear();
-  holdings().clear();
 }
 
 void empty_bag(Member& dead) noexcept {

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -70,7 +71,13 @@ char run_state(pid_t pid) noexcept {
   return read_stat(pid, state, start_time) ? state : 0;
 }
 
-Life this_life() noexcept { return {::getpid(), start_time_of(::getpid())}; }
+Life this_life() noexcept {
+  // The system call itself: a fork child would have to fault in what the C library's way to the clock touches.
+  timespec now{};
+  ::syscall(SYS_clock_gettime, CLOCK_BOOTTIME, &now);
+  constexpr std::uint64_t ticks = 100, tick = 1'000'000'000 / ticks;  // USER_HZ, the unit of /proc everywhere
+  return {::getpid(), static_cast<std::uint64_t>(now.tv_sec) * ticks + static_cast<std::uint64_t>(now.tv_nsec) / tick};
+}
 
 bool ended(int pidfd) noexcept {
   pollfd p{pidfd, POLLIN, 0};
@@ -86,19 +93,25 @@ bool alive(const Life& life) noexcept {
     char state;
     std::uint64_t start_time;
     if (read_stat(life.pid, state, start_time))
-      return state != 'Z' && state != 'X' && (life.start_time == 0 || start_time == life.start_time);
+      return state != 'Z' && state != 'X' && (life.seen == 0 || start_time <= life.seen);
     return ::kill(life.pid, 0) == 0 || errno == EPERM;
   }
   if (ended(fd.get())) return false;
-  if (life.start_time == 0) return true;
-  std::uint64_t now = start_time_of(life.pid);
-  return now == 0 ? !ended(fd.get()) : now == life.start_time;
+  if (life.seen == 0) return true;
+  std::uint64_t began = start_time_of(life.pid);
+  return began == 0 ? !ended(fd.get()) : began <= life.seen;
 }
 
 UniqueFd open_pidfd(pid_t pid) {
   UniqueFd fd(raw_pidfd_open(pid));
   if (!fd && errno != ESRCH) throw OSError(errno, "pidfd_open", std::to_string(pid));
   return fd;
+}
+
+bool is_child(int pidfd) noexcept {
+  return call_again(Call::waitid, [&] {
+           return ::syscall(SYS_waitid, P_PIDFD, pidfd, nullptr, WEXITED | WNOHANG | WNOWAIT | __WALL, nullptr);
+         }) == 0;
 }
 
 std::optional<int> exit_status(int pidfd, std::uint64_t* peak_bytes) noexcept {

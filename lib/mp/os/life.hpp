@@ -11,16 +11,17 @@
 
 namespace mp::os {
 
-// One life of one process: its pid and when it began (clock ticks since boot, /proc/PID/stat field 22; 0 = not known).
+// One life of one process: its pid, and a time at which it had it (clock ticks since boot; 0 = not known). Whoever has
+// the pid later and began no later is still the same.
 struct Life {
   pid_t pid = 0;
-  std::uint64_t start_time = 0;
+  std::uint64_t seen = 0;
 };
 
-// The calling process.
+// The calling process, now: two system calls, no memory but the caller's.
 Life this_life() noexcept;
 
-// When the process `pid` began; 0 when there is none or /proc is missing.
+// When the process `pid` began (clock ticks since boot, /proc/PID/stat field 22); 0 when there is none or /proc is missing.
 std::uint64_t start_time_of(pid_t pid) noexcept;
 
 // What the process is doing, as ps shows it: 'R' runs, 'S' sleeps, 'T' stopped, 'Z' zombie; 0 when there is none or /proc
@@ -36,6 +37,9 @@ UniqueFd open_pidfd(pid_t pid);
 
 // Whether the process behind `pidfd` has ended.
 bool ended(int pidfd) noexcept;
+
+// Whether the process behind `pidfd` is a child of the caller's that nobody has reaped.
+bool is_child(int pidfd) noexcept;
 
 // How a process ended, in Python's form: its exit code, or -N for death by signal N; nothing where the kernel no longer
 // knows. Reaps the process if it is our child; otherwise asks PIDFD_GET_INFO (Linux 6.15), so that it is right also

@@ -9,14 +9,18 @@ namespace {
 
 // One bit a descriptor: no lock that a fork could copy in a locked state. Descriptors beyond stay open in children.
 constexpr std::size_t kWords = 1024;
-std::atomic<std::uint64_t> words[kWords];
 std::uint32_t depth = 0;
+std::atomic<std::size_t> used{0};  // words from here on were always zero: a child need not touch their pages
+std::atomic<std::uint64_t> words[kWords];
 
 }  // namespace
 
 void make_private(int fd) noexcept {
-  if (auto i = static_cast<std::size_t>(fd); i / 64 < kWords)
-    words[i / 64].fetch_or(1ull << i % 64, std::memory_order_relaxed);
+  auto i = static_cast<std::size_t>(fd);
+  if (i / 64 >= kWords) return;
+  std::size_t seen = used.load(std::memory_order_relaxed);
+  while (seen <= i / 64 && !used.compare_exchange_weak(seen, i / 64 + 1, std::memory_order_relaxed)) {}
+  words[i / 64].fetch_or(1ull << i % 64, std::memory_order_relaxed);
 }
 
 void make_shared(int fd) noexcept {
@@ -26,9 +30,13 @@ void make_shared(int fd) noexcept {
 
 void close_private_fds() noexcept {
   ++depth;
-  for (std::size_t w = 0; w < kWords; ++w)
-    for (std::uint64_t bits = words[w].exchange(0, std::memory_order_relaxed); bits; bits &= bits - 1)
-      ::close(static_cast<int>(w * 64 + static_cast<std::size_t>(std::countr_zero(bits))));
+  // Nobody else runs here, so a word is only written, and its page copied, where it changes.
+  for (std::size_t w = 0; w < used.load(std::memory_order_relaxed); ++w) {
+    std::uint64_t bits = words[w].load(std::memory_order_relaxed);
+    if (bits == 0) continue;
+    words[w].store(0, std::memory_order_relaxed);
+    for (; bits; bits &= bits - 1) ::close(static_cast<int>(w * 64 + static_cast<std::size_t>(std::countr_zero(bits))));
+  }
 }
 
 std::uint32_t fork_depth() noexcept { return depth; }

@@ -31,6 +31,10 @@ unsigned foreign_threads() noexcept {
   return all > known ? all - known : 0;
 }
 
-void threads_after_fork() noexcept { own_threads.store(is_own ? 1 : 0, std::memory_order_relaxed); }
+void threads_after_fork() noexcept {
+  // Most forks change nothing; then the child need not copy the page.
+  const unsigned left = is_own ? 1 : 0;
+  if (own_threads.load(std::memory_order_relaxed) != left) own_threads.store(left, std::memory_order_relaxed);
+}
 
 }  // namespace mp::os
