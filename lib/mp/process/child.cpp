@@ -6,7 +6,11 @@
 #include <stdio_ext.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
+#include <ext/stdio_sync_filebuf.h>
 
 #include <cstdio>
 #include <cstring>
@@ -14,6 +18,7 @@
 #include <iostream>
 #include <mutex>
 #include <new>
+#include <typeinfo>
 
 #include "mp/errors.hpp"
 #include "mp/memory/family.hpp"
@@ -27,38 +32,62 @@
 namespace mp::process {
 namespace {
 
-// This process. `own` and `end_of` are written when it settles and by the fork hook; the rest under `mutex`.
-struct Mine {
+// This process. `own`, `end_of` and `role` are written when it settles and by the fork hook; the rest under `mutex`. What it
+// is called stands in its record as long as it has not been renamed. Aligned, so that a fork child copies one page of it.
+struct alignas(256) Mine {
   std::mutex mutex;
-  Self self;
+  std::atomic<Record*> own{nullptr};
+  std::atomic<Tag> end_of{memory::kNobody};  // for whom the exit handler is registered
+  Role role = Role::root;
   unsigned children = 0;
-  memory::Ref record, payload;
+  std::string name;  // "": as in the record
+  memory::Ref payload;
 };
-Mine& mine() {
-  static Mine& m = *new Mine;  // outlives every destructor
-  return m;
+static_assert(sizeof(Mine) == 256);
+union Undestroyed {  // it outlives every destructor
+  constexpr Undestroyed() : mine() {}
+  ~Undestroyed() {}
+  Mine mine;
+};
+constinit Undestroyed storage;
+Mine& mine() noexcept { return storage.mine; }
+
+// What the family knows of the calling process, or, in a child of the program's own fork(2), of the process that it is a copy of;
+// null in the root and its copies. The member keeps it.
+const Record* description() {
+  Offset record = memory::member(memory::self()).record.load(std::memory_order_acquire);
+  return record ? memory::at<Record>(record) : nullptr;
 }
-std::atomic<Record*> own{nullptr};
-std::atomic<Tag> end_of{memory::kNobody};  // for whom the exit handler is registered
+
+std::string name_of(const Mine& m) {
+  if (!m.name.empty()) return m.name;
+  const Record* record = description();
+  return record ? record->name : "MainProcess";
+}
 
 // A child of the program's own fork(2) keeps name and parent of the process it is a copy of, and has no record.
 void after_fork() noexcept {
-  own.store(nullptr, std::memory_order_relaxed);
-  end_of.store(memory::kNobody, std::memory_order_relaxed);
-  catch_crashes(nullptr);
-  new (&mine().mutex) std::mutex;
-  mine().children = 0;
-  mine().record = {};
-  mine().payload = {};
+  Mine& m = mine();
+  new (&m.mutex) std::mutex;
+  m.own.store(nullptr, std::memory_order_relaxed);
+  m.end_of.store(memory::kNobody, std::memory_order_relaxed);
+  m.children = 0;
+  m.payload = {};
   forget_concluding();
   forget_children();
   forget_forkserver();
 }
 const bool hooked [[maybe_unused]] = [] {
-  mine();
   memory::at_fork_in_child(after_fork);
   return true;
 }();
+
+// Whether output may wait in a stream's buffer. The one that the standard streams begin with keeps none, it writes to
+// stdio; to know that costs a child nothing, to ask for a flush costs it pages of the C++ library.
+bool may_hold_output(const std::ostream& stream) {
+  const std::streambuf* buffer = stream.rdbuf();
+  return buffer && typeid(*buffer) != typeid(__gnu_cxx::stdio_sync_filebuf<char>);
+}
 
 std::uint64_t peak_now() noexcept {
   rusage used{};
@@ -68,25 +97,26 @@ std::uint64_t peak_now() noexcept {
 
 // The last of the library's acts in this process (on_exit(3): atexit does not tell the exit code).
 void end(int status, void*) {
-  if (end_of.load(std::memory_order_relaxed) != memory::self()) return;  // inherited by a fork(2) of the program's own
-  end_of.store(memory::kNobody, std::memory_order_relaxed);
+  Mine& m = mine();
+  if (m.end_of.load(std::memory_order_relaxed) != memory::self())
+    return;  // inherited by a fork(2) of the program's own
+  m.end_of.store(memory::kNobody, std::memory_order_relaxed);
   stop_children();
   stop_forkserver();
-  Role role = mine().self.role;
-  if (role == Role::root) return;
-  std::cout.flush();
-  std::clog.flush();
+  if (m.role == Role::root) return;
+  if (may_hold_output(std::cout)) std::cout.flush();
+  if (may_hold_output(std::clog)) std::clog.flush();
   std::fflush(nullptr);
-  if (Record* record = own.load(std::memory_order_relaxed)) {
+  if (Record* record = m.own.load(std::memory_order_relaxed)) {
     record->peak_bytes.store(peak_now(), std::memory_order_relaxed);
     record->own_end.store(0x100u | (static_cast<std::uint32_t>(status) & 0xff), std::memory_order_release);
   }
-  if (role == Role::forked) ::_exit(status & 0xff);
+  if (m.role == Role::forked) ::_exit(status & 0xff);
 }
 
 void register_end() {
   if (::on_exit(end, nullptr) != 0) throw Error("no room for an exit handler");
-  end_of.store(memory::self(), std::memory_order_relaxed);
+  mine().end_of.store(memory::self(), std::memory_order_relaxed);
 }
 
 // Dies with `holder`, or at once if that is gone.
@@ -94,8 +124,13 @@ void tether(pid_t holder, int its_end) {
   if (!os::tether_to(holder, its_end)) ::_exit(128 + SIGKILL);
 }
 
-// A child of several processes that read the terminal together would steal from them.
-void close_standard_input() noexcept {
+bool is_null_device(int fd) noexcept {
+  // The system call itself: the C library's needs a page of constants, which a fork child has yet to fault in.
+  struct stat file;
+  return ::syscall(SYS_fstat, fd, &file) == 0 && S_ISCHR(file.st_mode) && file.st_rdev == ::makedev(1, 3);
+}
+
+void open_null_as_input() noexcept {
   int null = os::call(os::Call::open, [] { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); });
   if (null < 0) return;
   if (null == 0) {
@@ -104,9 +139,16 @@ void close_standard_input() noexcept {
     ::dup2(null, 0);
     ::close(null);
   }
-  ::__fpurge(stdin);  // what the parent had read ahead
-  std::clearerr(stdin);
-  std::cin.clear();
+}
+
+// A child of several processes that read the terminal together would steal from them. Neither shall it see what its
+// parent has read ahead, or its end of file; where there is nothing of the kind, the pages of the streams stay shared.
+void close_standard_input() noexcept {
+  if (!is_null_device(0)) open_null_as_input();
+  if (stdin->_IO_read_ptr != stdin->_IO_read_end) ::__fpurge(stdin);
+  if (::feof_unlocked(stdin) || ::ferror_unlocked(stdin)) std::clearerr(stdin);
+  if (!std::cin.good()) std::cin.clear();
+  if (typeid(*std::cin.rdbuf()) == typeid(__gnu_cxx::stdio_sync_filebuf<char>)) return;  // reads from stdin
   if (auto ahead = std::cin.rdbuf()->in_avail(); ahead > 0) std::cin.ignore(ahead);
 }
 
@@ -137,26 +179,23 @@ void report_uncaught() noexcept {
 
 }  // namespace
 
-Record* own_record() noexcept { return own.load(std::memory_order_acquire); }
+Record* own_record() noexcept { return mine().own.load(std::memory_order_acquire); }
 
 void settle(Record& record, Role role) {
   record.pid.store(::getpid(), std::memory_order_relaxed);
   if (!move_on(record, Phase::requested, make_status(Phase::running)) && status_of(record).phase() != Phase::running)
     ::_exit(0);
-  {
-    Mine& m = mine();
-    std::lock_guard guard(m.mutex);
-    m.record = memory::Ref(memory::offset_of(&record));
-    m.self = {record.name, record.identity, record.parent_name, record.parent, record.parent_pid, record.daemon, role};
-  }
-  own.store(&record, std::memory_order_release);
+  Mine& m = mine();
+  m.role = role;
+  if (!m.name.empty()) m.name.clear();
+  m.own.store(&record, std::memory_order_release);
   if (record.tether_to_server) tether(server_pid(), server_tether_end());
   if (record.holder_end >= 0) {
     tether(record.parent_pid, record.holder_end);
     if (!memory::alive(record.parent)) ::_exit(128 + SIGKILL);  // the pid was somebody else's already
   }
   close_standard_input();
-  catch_crashes(&record);
+  catch_crashes();
   if (record.method != static_cast<std::uint8_t>(StartMethod::fork)) {
     // No copy of the parent as it is now.
     auto method = static_cast<StartMethod>(record.default_method);
@@ -196,11 +235,9 @@ void drop_payload() noexcept { mine().payload = {}; }
 void watch_own_end() {
   static std::mutex registering;
   std::lock_guard guard(registering);
-  if (end_of.load(std::memory_order_relaxed) != memory::self()) {
+  if (mine().end_of.load(std::memory_order_relaxed) != memory::self()) {
     // A child of the program's own fork(2) ends like a root: its parent's handlers are its own business.
-    std::unique_lock lock(mine().mutex);
-    mine().self.role = Role::root;
-    lock.unlock();
+    mine().role = Role::root;
     register_end();
   }
 }
@@ -208,20 +245,28 @@ void watch_own_end() {
 Self self_info() {
   Mine& m = mine();
   std::lock_guard guard(m.mutex);
-  return m.self;
+  const Record* record = description();
+  if (!record) return {.name = name_of(m)};
+  return {name_of(m), record->identity, record->parent_name, record->parent, record->parent_pid, record->daemon};
+}
+
+bool is_daemon() {
+  const Record* record = description();
+  return record && record->daemon;
 }
 
 void rename_self(const std::string& name) {
   Mine& m = mine();
   std::lock_guard guard(m.mutex);
-  m.self.name = name;
+  m.name = name;
   if (Record* record = own_record()) set_text(record->name, name);
 }
 
 std::string next_identity() {
   Mine& m = mine();
   std::lock_guard guard(m.mutex);
-  return (m.self.identity.empty() ? "" : m.self.identity + ":") + std::to_string(++m.children);
+  const Record* record = description();
+  return (record && *record->identity ? record->identity + std::string(":") : "") + std::to_string(++m.children);
 }
 
 void fill_record(Record& record, const memory::Ref& ref, const std::string& name, const std::string& identity,
@@ -239,14 +284,14 @@ void fill_record(Record& record, const memory::Ref& ref, const std::string& name
   memory::member(record.tag).record.store(ref.offset(), std::memory_order_release);
 }
 
-void flush_streams() noexcept {
+void flush_streams(unsigned other_threads) noexcept {
   try {
-    std::cout.flush();
-    std::clog.flush();
+    for (std::ostream* stream : {&std::cout, &std::clog})
+      if (may_hold_output(*stream)) stream->flush();
     std::wcout.flush();
   } catch (...) {  // a stream that throws has its own user to tell
   }
-  if (os::foreign_threads() == 0) {
+  if (other_threads == 0) {
     std::fflush(nullptr);
     return;
   }
@@ -258,9 +303,8 @@ void flush_streams() noexcept {
   }
 }
 
-void warn_of_threads() noexcept {
+void warn_of_threads(unsigned others) noexcept {
   static std::atomic<bool> warned{false};
-  unsigned others = os::foreign_threads();
   if (others == 0 || warned.exchange(true, std::memory_order_relaxed)) return;
   std::fprintf(stderr,
                "mp: process %d is being forked while %u other thread%s of the program run%s: a lock that one of them "

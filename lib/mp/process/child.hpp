@@ -45,9 +45,9 @@ struct Self {
   Tag parent = memory::kNobody;
   pid_t parent_pid = 0;
   bool daemon = false;
-  Role role = Role::root;
 };
 Self self_info();
+bool is_daemon();
 void rename_self(const std::string& name);
 std::string next_identity();  // "1:3" for the third child of process 1
 
@@ -55,12 +55,12 @@ std::string next_identity();  // "1:3" for the third child of process 1
 void fill_record(Record& record, const memory::Ref& ref, const std::string& name, const std::string& identity,
                  bool daemon);
 
-// Writes out what the standard streams hold, so that a copy does not write it again. With other threads about, only
-// what no other thread holds a lock on.
-void flush_streams() noexcept;
+// Writes out what the standard streams hold, so that a copy does not write it again. With other threads of the program's own
+// about (os/threads.hpp), only what none of them holds a lock on.
+void flush_streams(unsigned other_threads) noexcept;
 
 // Says once, on stderr, that a process with other threads of the program's own is being forked.
-void warn_of_threads() noexcept;
+void warn_of_threads(unsigned others) noexcept;
 
 // process.cpp: daemonic children are terminated, the others joined. And: they are not ours after a fork.
 void stop_children() noexcept;
@@ -74,7 +74,7 @@ void forget_concluding() noexcept;
 pid_t server_pid() noexcept;
 int server_tether_end() noexcept;
 
-// crash.cpp: writes into `record` how this process crashes (nowhere: null). Leaves handlers of others in place.
-void catch_crashes(Record* record) noexcept;
+// crash.cpp: from now on how this process crashes is written into its own record. Leaves handlers of others in place.
+void catch_crashes() noexcept;
 
 }  // namespace mp::process

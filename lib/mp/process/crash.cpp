@@ -17,8 +17,7 @@ namespace {
 
 constexpr int kSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGTRAP};
 
-std::atomic<Record*> target{nullptr};
-std::atomic<bool> crashing{false};
+std::atomic<Record*> crashing{nullptr};  // whose crash is being described
 alignas(64) char alternate_stack[64 * 1024];
 
 struct Trace {
@@ -150,9 +149,8 @@ void describe(Record& record, int signal, const siginfo_t& info, const void* con
 }
 
 void on_crash(int signal, siginfo_t* info, void* context) {
-  Record* record = target.load(std::memory_order_acquire);
-  if (record) {
-    if (!crashing.exchange(true, std::memory_order_acq_rel)) {
+  if (Record* record = own_record()) {
+    if (crashing.exchange(record, std::memory_order_acq_rel) != record) {
       describe(*record, signal, *info, context);
     } else {
       // Another thread is at it; it ends us all when it is done.
@@ -169,10 +167,7 @@ void on_crash(int signal, siginfo_t* info, void* context) {
 
 }  // namespace
 
-void catch_crashes(Record* record) noexcept {
-  target.store(record, std::memory_order_release);
-  crashing.store(false, std::memory_order_relaxed);
-  if (!record) return;
+void catch_crashes() noexcept {
   stack_t now{};
   if (::sigaltstack(nullptr, &now) == 0 && (now.ss_flags & SS_DISABLE)) {
     stack_t mine{};
@@ -180,15 +175,16 @@ void catch_crashes(Record* record) noexcept {
     mine.ss_size = sizeof alternate_stack;
     ::sigaltstack(&mine, nullptr);
   }
+  struct sigaction action{};
+  action.sa_sigaction = on_crash;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  for (int signal : kSignals) ::sigaddset(&action.sa_mask, signal);
   for (int signal : kSignals) {
+    // Somebody's handler is the exception: it costs a second call, and is away for a moment in which nobody else runs here.
     struct sigaction present{};
-    if (::sigaction(signal, nullptr, &present) != 0 || (present.sa_flags & SA_SIGINFO) || present.sa_handler != SIG_DFL)
-      continue;
-    struct sigaction action{};
-    action.sa_sigaction = on_crash;
-    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    for (int other : kSignals) ::sigaddset(&action.sa_mask, other);
-    ::sigaction(signal, &action, nullptr);
+    if (::sigaction(signal, &action, &present) == 0 &&
+        ((present.sa_flags & SA_SIGINFO) || present.sa_handler != SIG_DFL))
+      ::sigaction(signal, &present, nullptr);
   }
 }
 

@@ -21,10 +21,13 @@ struct Children {
   std::mutex mutex;
   std::vector<std::shared_ptr<State>> list;
 };
-Children& children() {
-  static Children& c = *new Children;
-  return c;
-}
+union Undestroyed {  // it outlives every destructor
+  constexpr Undestroyed() : children() {}
+  ~Undestroyed() {}
+  Children children;
+};
+constinit Undestroyed storage;
+Children& children() noexcept { return storage.children; }
 
 void forget_child(const State& state) noexcept {
   Children& c = children();
@@ -61,8 +64,10 @@ std::vector<std::shared_ptr<State>> live_children() {
 }
 
 bool wait_for_child(State& state, os::Deadline deadline) noexcept {
-  if (!has_ended(state) && wait_for(state.sentinel.get(), deadline)) conclude(state.about(), state.sentinel.get());
-  if (!has_ended(state)) return false;
+  if (status_of(state.about()).phase() != Phase::ended) {
+    if (!wait_for(state.sentinel.get(), deadline)) return false;
+    conclude(state.about(), state.sentinel.get());
+  }
   forget_child(state);
   return true;
 }
@@ -112,6 +117,7 @@ State& own(State& state, const char* verb) {
 
 void stop_children() noexcept {
   auto alive = live_children();
+  if (alive.empty()) return;  // as in most processes, which need not ask for the time then
   for (auto& child : alive)
     if (child->daemon) send(*child, SIGTERM);
   os::Deadline deadline(kPatience);
@@ -253,7 +259,7 @@ ProcessHandle current_process() {
   auto state = std::make_shared<State>(Relation::self);
   state->tag = state->holder;
   state->pid = ::getpid();
-  state->daemon = process::self_info().daemon;
+  state->daemon = process::is_daemon();
   return ProcessHandle(std::move(state));
 }
 

@@ -8,6 +8,7 @@
 #include "mp/os/call.hpp"
 #include "mp/os/launch.hpp"
 #include "mp/os/life.hpp"
+#include "mp/os/threads.hpp"
 #include "mp/process/child.hpp"
 #include "mp/process/context.hpp"
 
@@ -15,7 +16,7 @@ namespace mp::process {
 namespace {
 
 // The parent's side once the child exists: it waits for nothing.
-Launched take_hold(const memory::Ref& ref, pid_t pid) {
+Launched take_hold(memory::Ref ref, pid_t pid) {
   Record& record = ref.as<Record>();
   record.pid.store(pid, std::memory_order_relaxed);
   move_on(record, Phase::requested, make_status(Phase::running));
@@ -23,23 +24,25 @@ Launched take_hold(const memory::Ref& ref, pid_t pid) {
     Record& record;
     ~Release() { tell_held(record); }
   } release{record};
-  return {ref, pid, os::PrivateFd(pidfd_of(record))};
+  os::PrivateFd pidfd(pidfd_of(record));
+  return {std::move(ref), pid, std::move(pidfd)};
 }
 
 }  // namespace
 
-Launched launch_fork(const memory::Ref& ref, const std::function<int()>& body) {
+Launched launch_fork(memory::Ref ref, const std::function<int()>& body) {
   Record& record = ref.as<Record>();
   watch_own_end();
-  warn_of_threads();
-  flush_streams();
+  const unsigned others = os::foreign_threads();
+  warn_of_threads(others);
+  flush_streams(others);
   pid_t pid = memory::fork_as(record.tag);
   if (pid == 0) live(record, Role::forked, body);
   if (pid < 0) throw OSError(errno, "fork", std::string("for process ") + record.name);
-  return take_hold(ref, pid);
+  return take_hold(std::move(ref), pid);
 }
 
-Launched launch_spawn(const memory::Ref& ref) {
+Launched launch_spawn(memory::Ref ref) {
   Record& record = ref.as<Record>();
   pid_t pid;
   try {
@@ -51,7 +54,7 @@ Launched launch_spawn(const memory::Ref& ref) {
     throw;
   }
   memory::member(record.tag).pid.store(pid, std::memory_order_release);
-  return take_hold(ref, pid);
+  return take_hold(std::move(ref), pid);
 }
 
 bool wait_for(int pidfd, os::Deadline deadline) noexcept {

@@ -19,10 +19,10 @@ struct Launched {
 
 // Forks the caller; `body` runs in the child and gives its exit code. `record` is filled and enlisted; when fork fails,
 // its member is dismissed. Warns of threads, flushes the streams. Throws OSError.
-Launched launch_fork(const memory::Ref& record, const std::function<int()>& body);
+Launched launch_fork(memory::Ref record, const std::function<int()>& body);
 
 // Executes the program, which finds in the record what to run. Throws OSError; Error without freeze_support().
-Launched launch_spawn(const memory::Ref& record);
+Launched launch_spawn(memory::Ref record);
 
 // Has the forkserver fork; returns once the process runs. Throws OSError, Error.
 memory::Ref launch_forkserver(Entry entry, const memory::Ref& payload, const LaunchOptions& options);

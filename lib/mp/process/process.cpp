@@ -84,7 +84,7 @@ Process::Process(ProcessOptions options)
       context_(options.context) {
   state_->identity = process::next_identity();
   state_->name = options.name.empty() ? "Process-" + state_->identity : std::move(options.name);
-  state_->daemon = options.daemon ? *options.daemon : process::self_info().daemon;
+  state_->daemon = options.daemon ? *options.daemon : process::is_daemon();
 }
 
 Process::Process(Process&&) noexcept = default;
@@ -158,7 +158,7 @@ process::Launched Process::launch_by_fork(process::State& s) {
     memory::dismiss(record.tag);
     throw;
   }
-  return process::launch_fork(ref, [this] {
+  return process::launch_fork(std::move(ref), [this] {
     run();
     return 0;
   });
@@ -177,7 +177,7 @@ process::Launched Process::launch_by_spawn(process::State& s) {
     record.payload.store(payload.offset(), std::memory_order_relaxed);
   }
   process::fill_record(record, ref, s.name, s.identity, s.daemon);
-  return process::launch_spawn(ref);
+  return process::launch_spawn(std::move(ref));
 }
 
 process::Launched Process::launch_by_forkserver(process::State& s) {

@@ -161,7 +161,7 @@ Server Server::zygote(const std::string& name) {
   record.holder_end = os::tether_end();
   auto state = std::make_unique<State>(State{memory::self(), {}});
   fill_record(record, ref, name, next_identity(), true);
-  state->server = launch_fork(ref, [] { return serve(0); });
+  state->server = launch_fork(std::move(ref), [] { return serve(0); });
   return Server(std::move(state));
 }
 
@@ -174,7 +174,7 @@ Server Server::clean(const std::string& name) {
   require_freeze_support();
   auto state = std::make_unique<State>(State{memory::self(), {}});
   fill_record(record, ref, name, next_identity(), true);
-  state->server = launch_spawn(ref);
+  state->server = launch_spawn(std::move(ref));
   return Server(std::move(state));
 }
 
@@ -258,8 +258,9 @@ bool give_up(Record& record) noexcept {
 
 os::UniqueFd pidfd_of(const Record& record) {
   os::UniqueFd fd = os::open_pidfd(record.pid.load(std::memory_order_acquire));
+  if (fd && os::is_child(fd.get())) return fd;
   // Its reaper writes `ended` before the pid can be used again, so a pidfd opened before that is the right one. Where
-  // the reaper died first, the member's start time tells.
+  // the reaper died first, the time when the member was seen tells.
   if (fd && status_of(record).phase() != Phase::ended && (os::ended(fd.get()) || memory::alive(record.tag))) return fd;
   os::UniqueFd over(os::call(os::Call::eventfd, [] { return ::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK); }));
   if (!over) throw OSError(errno, "eventfd", "for an ended process");
@@ -274,10 +275,13 @@ struct ForkServer {
   std::mutex mutex;
   Server server;
 };
+alignas(ForkServer) std::byte storage[sizeof(ForkServer)];  // it outlives every destructor
 ForkServer& fork_server() {
-  static ForkServer& f = *new ForkServer;
+  static ForkServer& f = *new (storage) ForkServer;
   return f;
 }
+// Made before the first fork, or each child would make its own.
+const bool made [[maybe_unused]] = (fork_server(), true);
 
 }  // namespace
 
