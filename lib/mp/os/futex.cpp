@@ -47,7 +47,7 @@ Woken futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
   return outcome(call(Call::futex, [&] { return ::syscall(SYS_futex, &word, FUTEX_WAIT, expected, &t, nullptr, 0); }));
 }
 
-int futex_wake(const std::atomic<std::uint32_t>& word, int count) noexcept {
+[[gnu::hot]] int futex_wake(const std::atomic<std::uint32_t>& word, int count) noexcept {
   int saved = errno;
   long woken = ::syscall(SYS_futex, &word, FUTEX_WAKE, count, nullptr, nullptr, 0);
   errno = saved;

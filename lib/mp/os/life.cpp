@@ -71,7 +71,7 @@ char run_state(pid_t pid) noexcept {
   return read_stat(pid, state, start_time) ? state : 0;
 }
 
-Life this_life() noexcept {
+[[gnu::hot]] Life this_life() noexcept {
   // The system call itself: a fork child would have to fault in what the C library's way to the clock touches.
   timespec now{};
   ::syscall(SYS_clock_gettime, CLOCK_BOOTTIME, &now);

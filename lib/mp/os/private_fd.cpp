@@ -28,7 +28,7 @@ void make_shared(int fd) noexcept {
     words[i / 64].fetch_and(~(1ull << i % 64), std::memory_order_relaxed);
 }
 
-void close_private_fds() noexcept {
+[[gnu::hot]] void close_private_fds() noexcept {
   ++depth;
   // Nobody else runs here, so a word is only written, and its page copied, where it changes.
   for (std::size_t w = 0; w < used.load(std::memory_order_relaxed); ++w) {
@@ -39,6 +39,6 @@ void close_private_fds() noexcept {
   }
 }
 
-std::uint32_t fork_depth() noexcept { return depth; }
+[[gnu::hot]] std::uint32_t fork_depth() noexcept { return depth; }
 
 }  // namespace mp::os

@@ -55,7 +55,7 @@ bool tether_to(pid_t holder, int end) {
   return true;
 }
 
-void tether_after_fork() noexcept {
+[[gnu::hot]] void tether_after_fork() noexcept {
   if (read_end < 0) return;
   ::close(read_end);
   ::close(write_end);

@@ -31,7 +31,7 @@ unsigned foreign_threads() noexcept {
   return all > known ? all - known : 0;
 }
 
-void threads_after_fork() noexcept {
+[[gnu::hot]] void threads_after_fork() noexcept {
   // Most forks change nothing; then the child need not copy the page.
   const unsigned left = is_own ? 1 : 0;
   if (own_threads.load(std::memory_order_relaxed) != left) own_threads.store(left, std::memory_order_relaxed);

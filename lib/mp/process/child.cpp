@@ -66,7 +66,7 @@ std::string name_of(const Mine& m) {
 }
 
 // A child of the program's own fork(2) keeps name and parent of the process it is a copy of, and has no record.
-void after_fork() noexcept {
+[[gnu::hot]] void after_fork() noexcept {
   Mine& m = mine();
   new (&m.mutex) std::mutex;
   m.own.store(nullptr, std::memory_order_relaxed);
@@ -96,7 +96,7 @@ std::uint64_t peak_now() noexcept {
 }
 
 // The last of the library's acts in this process (on_exit(3): atexit does not tell the exit code).
-void end(int status, void*) {
+[[gnu::hot]] void end(int status, void*) {
   Mine& m = mine();
   if (m.end_of.load(std::memory_order_relaxed) != memory::self())
     return;  // inherited by a fork(2) of the program's own
@@ -114,7 +114,7 @@ void end(int status, void*) {
   if (m.role == Role::forked) ::_exit(status & 0xff);
 }
 
-void register_end() {
+[[gnu::hot]] void register_end() {
   if (::on_exit(end, nullptr) != 0) throw Error("no room for an exit handler");
   mine().end_of.store(memory::self(), std::memory_order_relaxed);
 }
@@ -143,7 +143,7 @@ void open_null_as_input() noexcept {
 
 // A child of several processes that read the terminal together would steal from them. Neither shall it see what its
 // parent has read ahead, or its end of file; where there is nothing of the kind, the pages of the streams stay shared.
-void close_standard_input() noexcept {
+[[gnu::hot]] void close_standard_input() noexcept {
   if (!is_null_device(0)) open_null_as_input();
   if (stdin->_IO_read_ptr != stdin->_IO_read_end) ::__fpurge(stdin);
   if (::feof_unlocked(stdin) || ::ferror_unlocked(stdin)) std::clearerr(stdin);
@@ -179,9 +179,9 @@ void report_uncaught() noexcept {
 
 }  // namespace
 
-Record* own_record() noexcept { return mine().own.load(std::memory_order_acquire); }
+[[gnu::hot]] Record* own_record() noexcept { return mine().own.load(std::memory_order_acquire); }
 
-void settle(Record& record, Role role) {
+[[gnu::hot]] void settle(Record& record, Role role) {
   record.pid.store(::getpid(), std::memory_order_relaxed);
   if (!move_on(record, Phase::requested, make_status(Phase::running)) && status_of(record).phase() != Phase::running)
     ::_exit(0);
@@ -205,7 +205,7 @@ void settle(Record& record, Role role) {
   if (record.server == memory::kNobody) wait_until_held(record);
 }
 
-void live(Record& record, Role role, const std::function<int()>& body) noexcept {
+[[gnu::hot]] void live(Record& record, Role role, const std::function<int()>& body) noexcept {
   int code = 1;
   try {
     settle(record, role);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <unwind.h>
 
+#include <bit>
 #include <cstring>
 
 #include "mp/process/child.hpp"
@@ -15,7 +16,9 @@
 namespace mp::process {
 namespace {
 
-constexpr int kSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGTRAP};
+// One bit a signal: an array would be a page of constants for each fork child to fault in.
+constexpr std::uint64_t kSignals = 1ull << SIGSEGV | 1ull << SIGBUS | 1ull << SIGFPE | 1ull << SIGILL |
+                                   1ull << SIGABRT | 1ull << SIGSYS | 1ull << SIGTRAP;
 
 std::atomic<Record*> crashing{nullptr};  // whose crash is being described
 alignas(64) char alternate_stack[64 * 1024];
@@ -167,7 +170,7 @@ void on_crash(int signal, siginfo_t* info, void* context) {
 
 }  // namespace
 
-void catch_crashes() noexcept {
+[[gnu::hot]] void catch_crashes() noexcept {
   stack_t now{};
   if (::sigaltstack(nullptr, &now) == 0 && (now.ss_flags & SS_DISABLE)) {
     stack_t mine{};
@@ -178,8 +181,9 @@ void catch_crashes() noexcept {
   struct sigaction action{};
   action.sa_sigaction = on_crash;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-  for (int signal : kSignals) ::sigaddset(&action.sa_mask, signal);
-  for (int signal : kSignals) {
+  for (std::uint64_t left = kSignals; left; left &= left - 1) ::sigaddset(&action.sa_mask, std::countr_zero(left));
+  for (std::uint64_t left = kSignals; left; left &= left - 1) {
+    const int signal = std::countr_zero(left);
     // Somebody's handler is the exception: it costs a second call, and is away for a moment in which nobody else runs here.
     struct sigaction present{};
     if (::sigaction(signal, &action, &present) == 0 &&

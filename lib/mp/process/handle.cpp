@@ -18,6 +18,7 @@ constexpr auto kPatience = std::chrono::seconds(1);
 
 // The children that this process has started and not yet seen dead.
 struct Children {
+  std::atomic<bool> any{false};  // whether there ever were any: most processes end without a look at the list
   std::mutex mutex;
   std::vector<std::shared_ptr<State>> list;
 };
@@ -46,8 +47,10 @@ bool has_ended(State& state) noexcept {
 }  // namespace
 
 void add_child(std::shared_ptr<State> child) {
-  std::lock_guard guard(children().mutex);
-  children().list.push_back(std::move(child));
+  Children& c = children();
+  c.any.store(true, std::memory_order_relaxed);
+  std::lock_guard guard(c.mutex);
+  c.list.push_back(std::move(child));
 }
 
 std::vector<std::shared_ptr<State>> live_children() {
@@ -115,9 +118,9 @@ State& own(State& state, const char* verb) {
   return state;
 }
 
-void stop_children() noexcept {
+[[gnu::hot]] void stop_children() noexcept {
+  if (!children().any.load(std::memory_order_relaxed)) return;
   auto alive = live_children();
-  if (alive.empty()) return;  // as in most processes, which need not ask for the time then
   for (auto& child : alive)
     if (child->daemon) send(*child, SIGTERM);
   os::Deadline deadline(kPatience);
@@ -127,9 +130,11 @@ void stop_children() noexcept {
     if (!child->daemon) wait_for_child(*child, os::Deadline());
 }
 
-void forget_children() noexcept {
-  new (&children().mutex) std::mutex;
-  children().list.clear();
+[[gnu::hot]] void forget_children() noexcept {
+  Children& c = children();
+  c.any.store(false, std::memory_order_relaxed);
+  new (&c.mutex) std::mutex;
+  c.list.clear();
 }
 
 }  // namespace process

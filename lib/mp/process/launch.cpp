@@ -30,7 +30,7 @@ Launched take_hold(memory::Ref ref, pid_t pid) {
 
 }  // namespace
 
-Launched launch_fork(memory::Ref ref, const std::function<int()>& body) {
+[[gnu::hot]] Launched launch_fork(memory::Ref ref, const std::function<int()>& body) {
   Record& record = ref.as<Record>();
   watch_own_end();
   const unsigned others = os::foreign_threads();

@@ -47,7 +47,7 @@ void tell_held(Record& record) noexcept {
   if (record.held.exchange(yes, std::memory_order_acq_rel) == sleeps) os::futex_wake(record.held, os::kAll);
 }
 
-void wait_until_held(Record& record) noexcept {
+[[gnu::hot]] void wait_until_held(Record& record) noexcept {
   const auto sleeps = static_cast<std::uint32_t>(Held::not_yet_child_sleeps);
   auto now = static_cast<std::uint32_t>(Held::not_yet);
   if (!record.held.compare_exchange_strong(now, sleeps, std::memory_order_acq_rel)) return;
@@ -56,7 +56,7 @@ void wait_until_held(Record& record) noexcept {
       return;
 }
 
-bool move_on(Record& record, Phase from, Status to) noexcept {
+[[gnu::hot]] bool move_on(Record& record, Phase from, Status to) noexcept {
   std::uint32_t now = record.status.load(std::memory_order_acquire);
   do {
     if (Status{now}.phase() != from) return false;
@@ -107,6 +107,6 @@ void set_text(char (&field)[Record::kNameBytes], std::string_view text) noexcept
   field[size] = 0;
 }
 
-void forget_concluding() noexcept { new (&concluding) std::mutex; }
+[[gnu::hot]] void forget_concluding() noexcept { new (&concluding) std::mutex; }
 
 }  // namespace mp::process

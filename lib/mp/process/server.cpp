@@ -220,7 +220,7 @@ int Server::sentinel() const noexcept { return state_ ? state_->server.pidfd.get
 
 pid_t Server::pid() const noexcept { return state_ ? state_->server.pid : 0; }
 
-void Server::shutdown() noexcept {
+[[gnu::hot]] void Server::shutdown() noexcept {
   if (!state_) return;
   if (state_->owner == memory::self()) {
     int pidfd = state_->server.pidfd.get();
@@ -311,9 +311,9 @@ pid_t forkserver_pid() {
   return f.server.usable() ? f.server.pid() : 0;
 }
 
-void stop_forkserver() noexcept { fork_server().server.shutdown(); }
+[[gnu::hot]] void stop_forkserver() noexcept { fork_server().server.shutdown(); }
 
-void forget_forkserver() noexcept {
+[[gnu::hot]] void forget_forkserver() noexcept {
   ForkServer& f = fork_server();
   new (&f.mutex) std::mutex;
   f.server.shutdown();  // it is the parent's: only our copy of the handle goes
