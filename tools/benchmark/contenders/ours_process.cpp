@@ -71,6 +71,16 @@ void fork_and_wait() {
   ::waitpid(pid, nullptr, 0);
 }
 void bare_fork() { time_starts(size(300, 3), fork_and_wait); }
+
+// On one CPU everything that a process does for another is waited for; on two, where the scheduler puts the child decides.
+void fork_on_one_cpu() {
+  pin_to_cpu(0);
+  fork_one();
+}
+void bare_fork_on_one_cpu() {
+  pin_to_cpu(0);
+  bare_fork();
+}
 void bare_fork_large() {
   auto heap = large_heap();
   time_starts(size(20, 2), fork_and_wait);
@@ -136,7 +146,9 @@ std::vector<Entry> process_entries() {
           {"forkserver", forkserver_one},
           {"fork-large", fork_large},
           {"forkserver-large", forkserver_large},
+          {"fork-one-cpu", fork_on_one_cpu},
           {"bare-fork", bare_fork},
+          {"bare-fork-one-cpu", bare_fork_on_one_cpu},
           {"bare-fork-large", bare_fork_large},
           {"bare-spawn", bare_spawn},
           {"array", array},
