@@ -216,6 +216,24 @@ TEST_CASE("default names count the children of each process") {
   CHECK(p.exitcode() == 0);
 }
 
+TEST_CASE("a child of the program's own fork(2) is called what its parent is, and renames only itself") {
+  Words words;
+  mp::Process p({.name = "Paul"}, [&words] {
+    if (pid_t copy = ::fork(); copy != 0) {
+      ::waitpid(copy, nullptr, 0);
+      words[2] = mp::current_process().name() == "Paul";
+      return;
+    }
+    words[0] = mp::current_process().name() == "Paul" && mp::parent_process().name() == "MainProcess";
+    mp::current_process().set_name("Peter");
+    words[1] = mp::current_process().name() == "Peter";
+    ::_exit(0);
+  });
+  p.start();
+  p.join();
+  for (int i = 0; i <= 2; ++i) CHECK(words[i] == 1);
+}
+
 TEST_CASE_TEMPLATE("a payload of a mebibyte arrives, and start does not wait for its reader", M, Spawn, Forkserver) {
   Words words;
   std::string text(1 << 20, 'x');
