@@ -27,7 +27,7 @@ struct Bell {
   bool rung = false;  // the descriptor is readable
 };
 
-// One a process. Never destroyed: the helper thread outlives main. A fork child gets a new one.
+// One a process. Never destroyed: the helper thread outlives main. A fork child gets a new one if its parent has used its own.
 struct Doorbell {
   std::mutex mutex;
   std::map<const Stream*, Bell> bells;
@@ -37,6 +37,7 @@ struct Doorbell {
 };
 
 Doorbell* current = new Doorbell;
+std::atomic<bool> used{false};  // whether its mutex was ever taken, or is about to be
 
 void ring(Bell& bell) noexcept {
   const std::uint64_t one = 1;
@@ -99,6 +100,8 @@ void start_helper(Doorbell& d) {
 
 [[maybe_unused]] const bool registered = [] {
   memory::at_fork_in_child([]() noexcept {
+    if (!used.load(std::memory_order_relaxed)) return;
+    used.store(false, std::memory_order_relaxed);
     auto* fresh = new Doorbell;
     fresh->inherited = current;
     current = fresh;
@@ -110,6 +113,7 @@ void start_helper(Doorbell& d) {
 }  // namespace
 
 int open_doorbell(const Source& source, Wanted wanted) {
+  used.store(true, std::memory_order_seq_cst);  // not after the lock, whoever may be forking
   Doorbell& d = *current;
   std::lock_guard guard(d.mutex);
   auto found = d.bells.find(&source.stream());
