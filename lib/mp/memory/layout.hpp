@@ -19,11 +19,11 @@ inline constexpr std::uint64_t kMagic = 0x31'616e'6572'6170'6dull;  // "mparena1
 
 struct Arena {
   std::uint64_t magic;
-  std::uint64_t layout;                        // changes with every struct in the arena: refuses a different build
-  std::uint64_t agreed_base;                   // where the whole family maps it if it can
-  std::uint64_t capacity;                      // bytes, everything included
-  std::uint64_t pages;                         // how many
-  std::uint64_t most_idle_pages;               // free pages that may stay committed
+  std::uint64_t layout;               // changes with every struct in the arena: refuses a different build
+  std::uint64_t agreed_base;          // where the whole family maps it if it can
+  std::uint64_t capacity;             // bytes, everything included
+  std::uint64_t pages;                // how many
+  std::uint64_t most_idle_pages;      // free pages that may stay committed
   Offset words, bitmaps, first_page;  // the tables
   alignas(64) std::atomic<std::uint64_t> committed_bytes;
   std::atomic<std::uint64_t> described_pages;  // tables are committed for pages below this

@@ -148,7 +148,8 @@ void open_null_as_input() noexcept {
   if (stdin->_IO_read_ptr != stdin->_IO_read_end) ::__fpurge(stdin);
   if (::feof_unlocked(stdin) || ::ferror_unlocked(stdin)) std::clearerr(stdin);
   if (!std::cin.good()) std::cin.clear();
-  if (typeid(*std::cin.rdbuf()) == typeid(__gnu_cxx::stdio_sync_filebuf<char>)) return;  // reads from stdin
+  const std::streambuf& ahead_of_it = *std::cin.rdbuf();
+  if (typeid(ahead_of_it) == typeid(__gnu_cxx::stdio_sync_filebuf<char>)) return;  // reads from stdin
   if (auto ahead = std::cin.rdbuf()->in_avail(); ahead > 0) std::cin.ignore(ahead);
 }
 
