@@ -151,7 +151,8 @@ struct alignas(128) WorkerEntry {
   Parcel failure;                     // of the initializer
 };
 
-class TaskBoard {
+// The workers' entries follow it.
+class alignas(alignof(WorkerEntry)) TaskBoard {
  public:
   static constexpr std::uint32_t kSlotsInSegment = 2048, kSlotSegments = 16384;
   static constexpr std::uint64_t kLineInSegment = 8192, kLineSegments = 4096;
