@@ -18,6 +18,7 @@
 
 #include <mp/memory/family.hpp>
 #include <mp/os/clock.hpp>
+#include <mp/sync/barrier.hpp>
 #include <mp/sync/event.hpp>
 #include <mp/sync/value.hpp>
 
@@ -419,6 +420,40 @@ TEST_CASE("a pool whose zygote is killed goes on with new workers") {
     } catch (const mp::WorkerCrashed&) {}
   }
   CHECK(values >= 98);
+}
+
+// Workers beyond the number of CPUs are woken only once tasks wait for a while.
+TEST_CASE("all workers run at once where their tasks wait for each other, however few CPUs there are") {
+  constexpr int kWorkers = 24;
+  mp::ProcessPoolExecutor pool(kWorkers);
+  mp::Barrier all(kWorkers);
+  for (int round = 0; round < 5; ++round) {
+    std::vector<mp::Future<bool>> futures;
+    for (int i = 0; i < kWorkers; ++i) {
+      futures.push_back(pool.submit(
+          [](mp::Barrier barrier) {
+            barrier.wait(30s);
+            return true;
+          },
+          all));
+    }
+    for (auto& f : futures) REQUIRE(f.result(40s));
+  }
+}
+
+TEST_CASE("tasks of several threads all come back, whichever had the pool to itself before") {
+  mp::ProcessPoolExecutor pool(2);
+  auto sum = [&] {
+    long total = 0;
+    for (int i = 0; i < 2000; ++i) total += pool.submit(square, 3).result();
+    return total;
+  };
+  REQUIRE(sum() == 18'000);
+  std::vector<long> totals(3);
+  std::vector<std::thread> threads;
+  for (long& total : totals) threads.emplace_back([&] { total = sum(); });
+  for (auto& thread : threads) thread.join();
+  CHECK(totals == std::vector<long>(3, 18'000));
 }
 
 TEST_CASE("terminating a pool is bounded and leaves no future unresolved") {
