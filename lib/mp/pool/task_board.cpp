@@ -27,7 +27,8 @@ constexpr std::chrono::nanoseconds kMoment = std::chrono::milliseconds(1);
 constexpr std::uint32_t kManyTasks = 20;
 
 constexpr unsigned kOffsetBits = 38;
-constexpr std::uint64_t kOffsetMask = (std::uint64_t{1} << kOffsetBits) - 1;
+constexpr std::uint64_t kOffsetMask = (std::uint64_t{1} << kOffsetBits) - 1,
+                        kNumberMask = ~std::uint64_t{0} >> kOffsetBits;
 
 }  // namespace
 
@@ -66,7 +67,7 @@ void TaskBoard::put_in_line(std::uint32_t index, std::uint32_t generation) {
 const TaskBoard::Place* TaskBoard::place_at(std::uint64_t position) const noexcept {
   const std::uint64_t segment = position / kLineInSegment;
   const std::uint64_t entry = line_[segment % kLineSegments].load(std::memory_order_acquire);
-  if (entry >> kOffsetBits != segment || entry == 0) return nullptr;
+  if (entry == 0 || entry >> kOffsetBits != (segment & kNumberMask)) return nullptr;
   return memory::at<Place>(entry & kOffsetMask) + position % kLineInSegment;
 }
 
@@ -106,7 +107,7 @@ void TaskBoard::post_again(std::uint32_t index, std::uint32_t dead_worker) {
   }
 }
 
-// False if none sleeps. One that has died since is buried by the supervisor, who then rings for all.
+// False if none sleeps. If it was for one that has died since, the supervisor, who buries it, sees that tasks wait.
 bool TaskBoard::ring_one() noexcept {
   for (std::uint32_t worker; (worker = asleep_.first(workers_)) != workers_;) {
     if (!asleep_.remove(worker)) continue;

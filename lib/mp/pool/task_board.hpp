@@ -256,7 +256,7 @@ class alignas(alignof(WorkerEntry)) TaskBoard {
   std::atomic<std::uint32_t> watched_{0};  // more_hands() will be called
   std::atomic<std::uint32_t> reported_{0};
   alignas(64) std::atomic<memory::Offset> slots_[kSlotSegments]{};
-  // Each with its number, so that one left from the line's last time round is known: bits 0-37 offset, 38-63 number.
+  // Each with its number, so that one left from the line's last time round is known: bits 0-37 offset, 38-63 number (mod 2^26).
   std::atomic<std::uint64_t> line_[kLineSegments]{};
 };
 
