@@ -48,7 +48,7 @@ void check_put(const mp::Queue<long>& queue) {
 TEST_CASE("a producer killed at any instruction of put leaves a whole queue") {
   // What allocates takes thousands of instructions: some of them.
   SUBCASE("into a new queue") {
-    for (long k = 0;; k += 61) {
+    for (long k = 0;; k += 61 * crash::kStride) {
       const mp::Queue<long> queue;
       const bool killed = crash::killed_after(k, [&] { queue.put(1); });
       check_put(queue);
