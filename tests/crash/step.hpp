@@ -12,20 +12,6 @@
 
 namespace crash {
 
-// How many instructions lie between two kills: one, where no sanitizer has added a dozen to each.
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define MP_SLOW_STEPS
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define MP_SLOW_STEPS
-#endif
-#ifdef MP_SLOW_STEPS
-inline constexpr long kStride = 101;
-#else
-inline constexpr long kStride = 1;
-#endif
-
 // Runs `operation` in a child and kills it after `steps` instructions. False if the operation was over before.
 template <class Operation>
 bool killed_after(long steps, Operation&& operation) {

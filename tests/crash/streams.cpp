@@ -48,7 +48,7 @@ void check_put(const mp::Queue<long>& queue) {
 TEST_CASE("a producer killed at any instruction of put leaves a whole queue") {
   // What allocates takes thousands of instructions: some of them.
   SUBCASE("into a new queue") {
-    for (long k = 0;; k += 61 * crash::kStride) {
+    for (long k = 0;; k += 61) {
       const mp::Queue<long> queue;
       const bool killed = crash::killed_after(k, [&] { queue.put(1); });
       check_put(queue);
@@ -57,14 +57,14 @@ TEST_CASE("a producer killed at any instruction of put leaves a whole queue") {
   }
   SUBCASE("into one that is in use") {
     const mp::Queue<long> queue;
-    for (long k = 0; crash::killed_after(k, [&] { queue.put(1); }); k += crash::kStride) check_put(queue);
+    for (long k = 0; crash::killed_after(k, [&] { queue.put(1); }); ++k) check_put(queue);
   }
   SUBCASE("into a bounded one") {
     const mp::Queue<long> queue(2);
-    for (long k = 0; crash::killed_after(k, [&] { queue.put(1); }); k += crash::kStride) check_put(queue);
+    for (long k = 0; crash::killed_after(k, [&] { queue.put(1); }); ++k) check_put(queue);
   }
   SUBCASE("into a new segment") {
-    for (long k = 0;; k += crash::kStride) {
+    for (long k = 0;; ++k) {
       const mp::Queue<long> queue;
       fill_up_to_link(queue, 7L, 2 * 4095);  // the first is spare then
       const bool killed = crash::killed_after(k, [&] { queue.put(1); });
@@ -78,7 +78,7 @@ TEST_CASE("a producer killed at any instruction of put leaves a whole queue") {
   }
   SUBCASE("and what it had put is taken before the next put") {
     const mp::Queue<long> queue;
-    for (long k = 0; crash::killed_after(k, [&] { queue.put(1); }); k += crash::kStride) {
+    for (long k = 0; crash::killed_after(k, [&] { queue.put(1); }); ++k) {
       const auto first = drain(queue);
       REQUIRE(first.size() <= 1);
       REQUIRE(queue.qsize() == 0);
@@ -94,7 +94,7 @@ TEST_CASE("a producer killed at any instruction of put leaves a whole queue") {
 
 TEST_CASE("a consumer killed at any instruction of get takes at most the one item with it") {
   const mp::Queue<long> queue(4);
-  for (long k = 0;; k += crash::kStride) {
+  for (long k = 0;; ++k) {
     queue.put(1);
     queue.put(2);
     const bool killed = crash::killed_after(k, [&] { queue.get(); });
@@ -112,7 +112,7 @@ TEST_CASE("a consumer killed at any instruction of get takes at most the one ite
 
 TEST_CASE("the room in a pipe is right after a sender was killed at any seventh instruction") {
   auto [here, there] = mp::Pipe();
-  for (long k = 0; crash::killed_after(k, [&, &here = here] { here.send(1L); }); k += 7 * crash::kStride) {
+  for (long k = 0; crash::killed_after(k, [&, &here = here] { here.send(1L); }); k += 7) {
     here.send(2L);
     long last = there.recv<long>();
     if (last == 1) last = there.recv<long>();
