@@ -16,15 +16,19 @@ namespace {
 // One that changes something and looks who sleeps, and one that says so and looks what has changed: round after round at the
 // same moment. Whether both have ever missed each other.
 struct Meeting {
-  static constexpr std::uint32_t kRounds = 20'000;
+  static constexpr std::uint32_t kRounds = 5000;
   std::atomic<std::uint32_t> go{0}, done{0}, both_missed{0};
   alignas(64) std::atomic<std::uint32_t> changed{0};
   alignas(64) std::atomic<std::uint32_t> sleeps{0};
   alignas(64) std::atomic<std::uint32_t> changer_saw{0};
 
+  static void until(const std::atomic<std::uint32_t>& word, std::uint32_t round) {
+    for (int looks = 0; word.load(std::memory_order_acquire) != round; ++looks)
+      if (looks > 1000) std::this_thread::yield();  // the other has no CPU
+  }
   void change() {
     for (std::uint32_t round = 1; round <= kRounds; ++round) {
-      while (go.load(std::memory_order_acquire) != round) {}
+      until(go, round);
       changed.store(round, std::memory_order_relaxed);
       mp::os::light_fence();
       changer_saw.store(sleeps.load(std::memory_order_relaxed), std::memory_order_relaxed);
@@ -38,7 +42,7 @@ struct Meeting {
       sleeps.store(round, std::memory_order_relaxed);
       mp::os::heavy_fence();
       const bool missed = changed.load(std::memory_order_relaxed) != round;
-      while (done.load(std::memory_order_acquire) != round) {}
+      until(done, round);
       if (missed && changer_saw.load(std::memory_order_relaxed) != round) both_missed.fetch_add(1);
     }
   }
