@@ -34,6 +34,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 
 #include "mp/memory/arena.hpp"
 #include "mp/pickle/code.hpp"
@@ -116,6 +117,11 @@ struct alignas(64) Slot {
 
  private:
   void keep(const Parcel& parcel, Parcel& to, std::uint8_t what) noexcept {
+    if (is(what)) [[unlikely]] {  // of an attempt whose worker died before it was published
+      rare &= static_cast<std::uint8_t>(~what);
+      Parcel old = std::exchange(to, Parcel());
+      discard(old);
+    }
     if (parcel.block == 0) [[likely]]
       return;
     to = parcel;
