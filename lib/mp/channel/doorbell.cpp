@@ -83,19 +83,8 @@ void tell_helper(Doorbell& d) noexcept {
 }
 
 void start_helper(Doorbell& d) {
-  // It handles no signal of the program's.
-  sigset_t all, before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  int error = 0;
-  try {
-    std::thread(help, std::ref(d)).detach();
-    d.helper_runs = true;
-  } catch (const std::system_error& e) {
-    error = e.code().value();
-  }
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (error != 0) throw OSError(error, "pthread_create", "mp-doorbell");
+  os::start_quiet_thread("the doorbell of connections", [&d] { help(d); }).detach();
+  d.helper_runs = true;
 }
 
 [[maybe_unused]] const bool registered = [] {
@@ -118,7 +107,7 @@ int open_doorbell(const Source& source, Wanted wanted) {
   std::lock_guard guard(d.mutex);
   auto found = d.bells.find(&source.stream());
   if (found == d.bells.end()) {
-    os::UniqueFd fd(os::call(os::Call::eventfd, [] { return ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }));
+    os::UniqueFd fd(os::call_again(os::Call::eventfd, [] { return ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }));
     if (!fd) throw OSError(errno, "eventfd");
     if (!d.helper_runs) start_helper(d);
     found = d.bells.emplace(&source.stream(), Bell{source, os::PrivateFd(std::move(fd))}).first;

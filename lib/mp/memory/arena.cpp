@@ -382,7 +382,7 @@ constexpr std::uint64_t kLayout = sizeof(Arena) ^ sizeof(Member) << 16 ^ kMaxMem
 // MAP_FAILED unless it is there: what knows no MAP_FIXED_NOREPLACE (kernels before 4.17, ThreadSanitizer) maps elsewhere.
 void* map_at(std::uint64_t where, std::uint64_t capacity, int fd) noexcept {
   void* wanted = reinterpret_cast<void*>(where);
-  auto got = os::call(os::Call::mmap, [&] {
+  auto got = os::call_again(os::Call::mmap, [&] {
     return reinterpret_cast<std::intptr_t>(
         ::mmap(wanted, capacity, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd, 0));
   });
@@ -392,7 +392,7 @@ void* map_at(std::uint64_t where, std::uint64_t capacity, int fd) noexcept {
 }
 
 void* map_anywhere(std::uint64_t capacity, int fd) noexcept {
-  return reinterpret_cast<void*>(os::call(os::Call::mmap, [&] {
+  return reinterpret_cast<void*>(os::call_again(os::Call::mmap, [&] {
     return reinterpret_cast<std::intptr_t>(
         ::mmap(nullptr, capacity, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0));
   }));
@@ -449,7 +449,9 @@ void map_new_arena() {
 }
 
 void map_inherited_arena(int fd) {
-  auto* head = static_cast<Arena*>(::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 0));
+  auto* head = reinterpret_cast<Arena*>(os::call_again(os::Call::mmap, [fd] {
+    return reinterpret_cast<std::intptr_t>(::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 0));
+  }));
   if (head == MAP_FAILED) throw OSError(errno, "mmap", "the inherited shared memory");
   bool ours = head->magic == kMagic && head->layout == kLayout;
   std::uint64_t size = head->capacity, agreed = head->agreed_base;

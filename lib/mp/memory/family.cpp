@@ -323,7 +323,7 @@ void dismiss(Tag tag) noexcept {
   }
   fork_ticket = child;
   forking_as = true;
-  pid_t pid = os::call(os::Call::fork, [] { return ::fork(); });
+  pid_t pid = os::call_again(os::Call::fork, [] { return ::fork(); });
   if (pid == 0) return 0;
   int saved = errno;
   forking_as = false;

@@ -23,7 +23,8 @@ std::string checked(const std::string& given) {
 
 std::string random_name() {
   std::uint64_t number = 0;
-  if (::getrandom(&number, sizeof number, 0) != sizeof number) throw OSError(errno, "getrandom");
+  if (os::call_again(os::Call::getrandom, [&] { return ::getrandom(&number, sizeof number, 0); }) != sizeof number)
+    throw OSError(errno, "getrandom", "for the name of shared memory");
   char text[24];
   std::snprintf(text, sizeof text, "mp_%016llx", static_cast<unsigned long long>(number));
   return text;
@@ -59,7 +60,7 @@ SharedMemory::SharedMemory(const std::optional<std::string>& name, bool create, 
   if (there < 0) fail(errno, "fstat", name_, size);
   if (there == 0) throw ValueError("shared memory '" + name_ + "' is empty: whoever makes it has not given it a size");
   size_ = static_cast<std::size_t>(there);
-  auto place = os::call(os::Call::mmap, [&] {
+  auto place = os::call_again(os::Call::mmap, [&] {
     return reinterpret_cast<std::intptr_t>(::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0));
   });
   if (place == -1) {

@@ -1,5 +1,6 @@
-// The one seam of system calls: every call the library makes of the kernel passes here, so that a test can make any of
-// them fail (EINTR, EAGAIN, ENOMEM, ENOSPC, EMFILE) without a kernel that does. Nothing is retried or thrown here:
+// The one seam of system calls: every call the library makes of the kernel and that can fail passes here, so that a test can make any
+// of them fail (EINTR, EAGAIN, ENOMEM, ENOSPC, EMFILE) without a kernel that does. tests/structure/seam.sh knows the exceptions.
+// Nothing is retried or thrown here:
 // the caller knows what the errno means for it. Technique of fmt's posix-mock.
 #pragma once
 
@@ -10,7 +11,7 @@
 namespace mp::os {
 
 enum class Call : std::uint8_t {
-  close,
+  access,
   dup,
   eventfd,
   fallocate,
@@ -19,26 +20,35 @@ enum class Call : std::uint8_t {
   fstat,
   ftruncate,
   futex,
+  futex_waitv,
+  futex_wake,
+  getaffinity,
+  getrandom,
   ioctl,
   kill,
+  link,
+  madvise,
   membarrier,
   memfd_create,
+  mincore,
   mmap,
-  munmap,
   open,
   pidfd_open,
   pipe,
   poll,
-  prctl,
   read,
+  readlink,
   shm_open,
   shm_unlink,
-  sigaction,
-  socket,
+  sigwait,
   spawn,
+  stat,
+  statvfs,
+  thread,
   waitid,
   write,
 };
+inline constexpr int kCalls = static_cast<int>(Call::write) + 1;
 
 // Asked before each call: the errno to fail with, or 0 to let the call through. Set by tests only.
 using FaultHook = int (*)(Call) noexcept;

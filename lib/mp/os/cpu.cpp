@@ -11,6 +11,7 @@
 #include <string>
 
 #include "mp/errors.hpp"
+#include "mp/os/call.hpp"
 
 namespace mp {
 namespace {
@@ -33,7 +34,8 @@ unsigned affinity_count() noexcept {
     cpu_set_t* set = CPU_ALLOC(cpus);
     if (!set) break;
     std::size_t size = CPU_ALLOC_SIZE(cpus);
-    int count = ::sched_getaffinity(0, size, set) == 0 ? CPU_COUNT_S(size, set) : 0;
+    bool got = os::call_again(os::Call::getaffinity, [&] { return ::sched_getaffinity(0, size, set); }) == 0;
+    int count = got ? CPU_COUNT_S(size, set) : 0;
     CPU_FREE(set);
     if (count > 0) return static_cast<unsigned>(count);
   }

@@ -10,7 +10,7 @@ namespace mp::os {
 namespace {
 
 bool membarrier(int command) noexcept {
-  return call(Call::membarrier, [&] { return ::syscall(SYS_membarrier, command, 0, 0); }) == 0;
+  return call_again(Call::membarrier, [&] { return ::syscall(SYS_membarrier, command, 0, 0); }) == 0;
 }
 
 }  // namespace

@@ -49,7 +49,8 @@ Woken futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
 
 [[gnu::hot]] int futex_wake(const std::atomic<std::uint32_t>& word, int count) noexcept {
   int saved = errno;
-  long woken = ::syscall(SYS_futex, &word, FUTEX_WAKE, count, nullptr, nullptr, 0);
+  long woken =
+      call(Call::futex_wake, [&] { return ::syscall(SYS_futex, &word, FUTEX_WAKE, count, nullptr, nullptr, 0); });
   errno = saved;
   return woken > 0 ? static_cast<int>(woken) : 0;
 }
@@ -61,7 +62,8 @@ Woken futex_wait_any(const FutexWaiter* waiters, int count, std::chrono::nanosec
   for (int i = 0; i < count; ++i)
     list[i] = {waiters[i].expected, reinterpret_cast<std::uintptr_t>(waiters[i].word), kFutex32, 0};
   timespec until = to_timespec(monotonic_now() + limit);
-  long result = call(Call::futex, [&] { return ::syscall(kFutexWaitv, list, count, 0, &until, CLOCK_MONOTONIC); });
+  long result =
+      call(Call::futex_waitv, [&] { return ::syscall(kFutexWaitv, list, count, 0, &until, CLOCK_MONOTONIC); });
   if (result < 0 && errno == ENOSYS) {
     auto millisecond = std::chrono::nanoseconds(1'000'000);
     return futex_wait(*waiters[0].word, waiters[0].expected, limit < millisecond ? limit : millisecond);

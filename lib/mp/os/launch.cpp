@@ -43,7 +43,8 @@ std::optional<Birth> read_birth() noexcept {
   long number = std::strtol(words[2].data(), &fd_end, 10);
   unsigned long tag = std::strtoul(words[3].data(), &tag_end, 10);
   if (*fd_end || *tag_end || number < 0 || number > 1 << 20 || tag > 0x7fffffff) return std::nullopt;
-  if (::fcntl(static_cast<int>(number), F_SETFD, FD_CLOEXEC) != 0) return std::nullopt;
+  if (call_again(Call::fcntl, [&] { return ::fcntl(static_cast<int>(number), F_SETFD, FD_CLOEXEC); }) != 0)
+    return std::nullopt;
   return Birth{static_cast<int>(number), static_cast<std::uint32_t>(tag)};
 }
 

@@ -94,7 +94,7 @@ bool alive(const Life& life) noexcept {
     std::uint64_t start_time;
     if (read_stat(life.pid, state, start_time))
       return state != 'Z' && state != 'X' && (life.seen == 0 || start_time <= life.seen);
-    return ::kill(life.pid, 0) == 0 || errno == EPERM;
+    return call_again(Call::kill, [&] { return ::kill(life.pid, 0); }) == 0 || errno != ESRCH;
   }
   if (ended(fd.get())) return false;
   if (life.seen == 0) return true;
@@ -106,6 +106,10 @@ UniqueFd open_pidfd(pid_t pid) {
   UniqueFd fd(raw_pidfd_open(pid));
   if (!fd && errno != ESRCH) throw OSError(errno, "pidfd_open", std::to_string(pid));
   return fd;
+}
+
+bool send_signal(int pidfd, int signal) noexcept {
+  return call_again(Call::kill, [&] { return ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }) == 0;
 }
 
 bool is_child(int pidfd) noexcept {

@@ -38,6 +38,9 @@ UniqueFd open_pidfd(pid_t pid);
 // Whether the process behind `pidfd` has ended.
 bool ended(int pidfd) noexcept;
 
+// Sends a signal to the process behind `pidfd`. False when it is gone or may not be told.
+bool send_signal(int pidfd, int signal) noexcept;
+
 // Whether the process behind `pidfd` is a child of the caller's that nobody has reaped.
 bool is_child(int pidfd) noexcept;
 

@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <memory>
 
+#include "mp/os/call.hpp"
+
 // Of AddressSanitizer, where it is linked in: its shadow is mapped, but nothing of the program's lies there.
 extern "C" [[gnu::weak]] void __asan_get_shadow_mapping(std::size_t* scale, std::size_t* offset);
 
@@ -28,7 +30,9 @@ bool is_mapped(const void* p) noexcept {
   const auto at = reinterpret_cast<std::uintptr_t>(p);
   if (is_shadow(at)) return false;
   unsigned char resident;
-  return ::mincore(reinterpret_cast<void*>(at & -page), page, &resident) == 0 || errno != ENOMEM;
+  return call_again(Call::mincore, [&] { return ::mincore(reinterpret_cast<void*>(at & -page), page, &resident); }) ==
+             0 ||
+         errno != ENOMEM;
 }
 
 std::optional<Mapping> mapping_of(const void* p) {
@@ -63,7 +67,8 @@ void prefer_huge_pages(void* p, std::size_t size) noexcept {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto begin = reinterpret_cast<std::uintptr_t>(p), first = (begin + page - 1) & ~(page - 1);
   const std::uintptr_t end = (begin + size) & ~(page - 1);
-  if (first < end) ::madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+  if (first < end)
+    call(Call::madvise, [&] { return ::madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE); });
 }
 
 }  // namespace mp::os

@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "mp/os/call.hpp"
+
 namespace mp::os {
 namespace {
 
@@ -63,7 +65,7 @@ std::uint64_t build_id(const dl_phdr_info& info) noexcept {
 
 std::string program_file() {
   char path[4096];
-  const ssize_t n = ::readlink("/proc/self/exe", path, sizeof path);
+  const ssize_t n = call_again(Call::readlink, [&] { return ::readlink("/proc/self/exe", path, sizeof path); });
   return n > 0 ? std::string(path, static_cast<std::size_t>(n)) : std::string();
 }
 
@@ -96,7 +98,8 @@ Module describe(const dl_phdr_info& info, bool program) {
   m.id = build_id(info);
   if (m.id == 0) {
     struct stat s{};
-    static_cast<void>(::stat(program ? "/proc/self/exe" : m.file.c_str(), &s));
+    const char* file = program ? "/proc/self/exe" : m.file.c_str();
+    call_again(Call::stat, [&] { return ::stat(file, &s); });
     m.id = hash_bytes(info.dlpi_phdr, static_cast<std::size_t>(info.dlpi_phnum) * sizeof(ElfW(Phdr)));
     const std::string_view name = std::string_view(m.file).substr(m.file.rfind('/') + 1);
     m.id = hash_bytes(name.data(), name.size(), m.id);

@@ -17,12 +17,15 @@ namespace {
 // A /dev/shm smaller than this is a container's default, not a choice.
 constexpr unsigned long long kSmallShm = 1ull << 30;
 
+bool ask_file_system(struct statvfs& fs) noexcept {
+  return call_again(Call::statvfs, [&] { return ::statvfs("/dev/shm", &fs); }) == 0;
+}
+
 // A file of the POSIX shared memory file system that never had a name (O_TMPFILE): shm_open with the unlink already
 // done, so that no kill can come between the two.
 UniqueFd open_nameless_shm() noexcept {
   struct statvfs fs;
-  if (::statvfs("/dev/shm", &fs) != 0 || static_cast<unsigned long long>(fs.f_blocks) * fs.f_frsize < kSmallShm)
-    return {};
+  if (!ask_file_system(fs) || static_cast<unsigned long long>(fs.f_blocks) * fs.f_frsize < kSmallShm) return {};
   return UniqueFd(
       call_again(Call::shm_open, [] { return ::open("/dev/shm", O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600); }));
 }
@@ -31,7 +34,7 @@ UniqueFd open_nameless_shm() noexcept {
 
 UniqueFd create_shared_memory(std::size_t size) {
   UniqueFd fd = open_nameless_shm();
-  if (!fd) fd = UniqueFd(call(Call::memfd_create, [] { return ::memfd_create("mp", MFD_CLOEXEC); }));
+  if (!fd) fd = UniqueFd(call_again(Call::memfd_create, [] { return ::memfd_create("mp", MFD_CLOEXEC); }));
   if (!fd)
     throw OSError(errno, "memfd_create", "for the family's shared memory (and /dev/shm is missing or too small)");
   if (call_again(Call::ftruncate, [&] { return ::ftruncate(fd.get(), static_cast<off_t>(size)); }) != 0)
@@ -58,17 +61,20 @@ UniqueFd create_named_shared_memory(const std::string& name, std::size_t size) {
     errno = error;
     return UniqueFd();
   };
-  if (::access(path.c_str(), F_OK) == 0) return fail(EEXIST);
+  if (call_again(Call::access, [&] { return ::access(path.c_str(), F_OK); }) == 0) return fail(EEXIST);
   UniqueFd fd(call_again(Call::shm_open, [] { return ::open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600); }));
   if (fd) {
     if (int error = commit(fd.get(), 0, size)) return fail(error);
     const std::string self = "/proc/self/fd/" + std::to_string(fd.get());
-    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+    auto link = [&] { return ::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW); };
+    if (call_again(Call::link, link) == 0) {
       // Opened by its name, so that /proc/PID/maps shows it, unless somebody was quick to unlink it.
       UniqueFd named = open_named_shared_memory(name);
       struct stat ours, theirs;
-      bool same =
-          named && ::fstat(fd.get(), &ours) == 0 && ::fstat(named.get(), &theirs) == 0 && ours.st_ino == theirs.st_ino;
+      auto ask = [](const UniqueFd& file, struct stat& info) {
+        return call_again(Call::fstat, [&] { return ::fstat(file.get(), &info); }) == 0;
+      };
+      bool same = named && ask(fd, ours) && ask(named, theirs) && ours.st_ino == theirs.st_ino;
       return same ? std::move(named) : std::move(fd);
     }
     if (errno == EEXIST) return fail(EEXIST);
@@ -89,17 +95,17 @@ UniqueFd open_named_shared_memory(const std::string& name) {
 }
 
 int unlink_named_shared_memory(const std::string& name) {
-  return call(Call::shm_unlink, [&] { return ::shm_unlink(("/" + name).c_str()); }) == 0 ? 0 : errno;
+  return call_again(Call::shm_unlink, [&] { return ::shm_unlink(("/" + name).c_str()); }) == 0 ? 0 : errno;
 }
 
 long long size_of(int fd) noexcept {
   struct stat info;
-  return call(Call::fstat, [&] { return ::fstat(fd, &info); }) == 0 ? info.st_size : -1;
+  return call_again(Call::fstat, [&] { return ::fstat(fd, &info); }) == 0 ? info.st_size : -1;
 }
 
 ShmSpace shared_memory_space() noexcept {
   struct statvfs fs;
-  if (::statvfs("/dev/shm", &fs) != 0) return {0, 0};
+  if (!ask_file_system(fs)) return {0, 0};
   return {static_cast<std::size_t>(fs.f_blocks - fs.f_bfree) * fs.f_frsize,
           static_cast<std::size_t>(fs.f_blocks) * fs.f_frsize};
 }

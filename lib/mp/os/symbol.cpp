@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 
+#include "mp/os/call.hpp"
 #include "mp/os/module.hpp"
 
 namespace mp::os {
@@ -121,7 +122,7 @@ class Debug {
 // The program's own file may have been replaced since it was started.
 std::string readable(const std::string& file) {
   char own[4096];
-  const ssize_t n = ::readlink("/proc/self/exe", own, sizeof own);
+  const ssize_t n = call_again(Call::readlink, [&] { return ::readlink("/proc/self/exe", own, sizeof own); });
   return n > 0 && file == std::string_view(own, static_cast<std::size_t>(n)) ? "/proc/self/exe" : file;
 }
 

@@ -25,7 +25,7 @@ int tether_end() {
   std::lock_guard guard(making);
   if (read_end < 0) {
     int ends[2];
-    if (call(Call::pipe, [&] { return ::pipe2(ends, O_CLOEXEC | O_NONBLOCK); }) != 0)
+    if (call_again(Call::pipe, [&] { return ::pipe2(ends, O_CLOEXEC | O_NONBLOCK); }) != 0)
       throw OSError(errno, "pipe2", "for the tether");
     write_end = ends[1];
     read_end = ends[0];
@@ -42,7 +42,7 @@ bool tether_to(pid_t holder, int end) {
     throw OSError(errno, "open", path);
   }
   auto set = [&](int command, int value) {
-    if (call(Call::fcntl, [&] { return ::fcntl(fd.get(), command, value); }) != 0)
+    if (call_again(Call::fcntl, [&] { return ::fcntl(fd.get(), command, value); }) != 0)
       throw OSError(errno, "fcntl", "of the tether");
   };
   set(F_SETOWN, ::getpid());

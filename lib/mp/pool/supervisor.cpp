@@ -58,8 +58,6 @@ bool ended_from_outside(const process::Record& record) noexcept {
 
 thread_local const Supervisor* supervisor_here = nullptr;
 
-void send(int pidfd, int signal) noexcept { ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }
-
 }  // namespace
 
 Supervisor::Supervisor(ProcessEngine& engine, EngineOptions options)
@@ -103,11 +101,7 @@ void Supervisor::start_server() {
 }
 
 void Supervisor::start_thread() {
-  // Signals are for the program's own threads.
-  sigset_t all, before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] {
+  thread_ = os::start_quiet_thread("the supervisor of a pool", [this] {
     os::LibraryThread ours;
     ::pthread_setname_np(::pthread_self(), "mp-supervisor");
     supervisor_here = this;
@@ -117,7 +111,6 @@ void Supervisor::start_thread() {
       engine_.wait_for_tasks();
     }
   });
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 std::vector<pid_t> Supervisor::worker_pids() {
@@ -373,9 +366,9 @@ void Supervisor::kill_workers() noexcept {
     if (!fd) continue;
     if (w.term_at == 0) {
       w.term_at = now;
-      send(fd.get(), SIGTERM);
+      os::send_signal(fd.get(), SIGTERM);
     } else if (now - w.term_at > kGrace) {
-      send(fd.get(), SIGKILL);
+      os::send_signal(fd.get(), SIGKILL);
     }
   }
 }
@@ -413,7 +406,7 @@ bool Supervisor::stop_and_kill(std::uint32_t index, Reason reason, std::uint32_t
   Worker& w = workers_[index];
   os::UniqueFd fd = hold(record_of(w.record));
   if (!fd) return false;
-  send(fd.get(), SIGSTOP);
+  os::send_signal(fd.get(), SIGSTOP);
   os::Deadline deadline{Timeout(kStopWait)};
   pid_t pid = record_of(w.record).pid.load(std::memory_order_acquire);
   while (os::run_state(pid) != 'T' && !os::ended(fd.get()) && !deadline.passed()) ::usleep(50);
@@ -423,9 +416,9 @@ bool Supervisor::stop_and_kill(std::uint32_t index, Reason reason, std::uint32_t
                (since == 0 || board_.worker(index).since.load(std::memory_order_acquire) == since);
   if (still) {
     w.reason = reason;
-    send(fd.get(), SIGKILL);
+    os::send_signal(fd.get(), SIGKILL);
   } else {
-    send(fd.get(), SIGCONT);
+    os::send_signal(fd.get(), SIGCONT);
   }
   return still;
 }

@@ -12,6 +12,7 @@
 #include "mp/errors.hpp"
 #include "mp/memory/family.hpp"
 #include "mp/os/cpu.hpp"
+#include "mp/os/threads.hpp"
 
 namespace mp::pool {
 namespace {
@@ -153,7 +154,8 @@ void ThreadEngine::post(QueuedTask task) {
   if (core_->queue.size() > core_->idle && core_->started < core_->most) {
     try {
       core_->running.resize(core_->started + 1);
-      core_->threads.emplace_back(Core::serve, core_, core_->started);
+      core_->threads.push_back(
+          os::start_thread("a thread pool", [core = core_, number = core_->started] { Core::serve(core, number); }));
       ++core_->started;
       return;
     } catch (...) {

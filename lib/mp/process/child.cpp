@@ -127,16 +127,17 @@ void tether(pid_t holder, int its_end) {
 bool is_null_device(int fd) noexcept {
   // The system call itself: the C library's needs a page of constants, which a fork child has yet to fault in.
   struct stat file;
-  return ::syscall(SYS_fstat, fd, &file) == 0 && S_ISCHR(file.st_mode) && file.st_rdev == ::makedev(1, 3);
+  return os::call_again(os::Call::fstat, [&] { return ::syscall(SYS_fstat, fd, &file); }) == 0 &&
+         S_ISCHR(file.st_mode) && file.st_rdev == ::makedev(1, 3);
 }
 
 void open_null_as_input() noexcept {
-  int null = os::call(os::Call::open, [] { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); });
+  int null = os::call_again(os::Call::open, [] { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); });
   if (null < 0) return;
   if (null == 0) {
-    ::fcntl(0, F_SETFD, 0);
+    os::call_again(os::Call::fcntl, [] { return ::fcntl(0, F_SETFD, 0); });
   } else {
-    ::dup2(null, 0);
+    os::call_again(os::Call::dup, [&] { return ::dup2(null, 0); });
     ::close(null);
   }
 }

@@ -90,12 +90,12 @@ bool wait_for_parent(const State& state, os::Deadline deadline) {
 void send(State& state, int signal) noexcept {
   if (state.relation != Relation::child) {
     if (state.relation == Relation::self || memory::alive(state.tag))
-      os::call(os::Call::kill, [&] { return ::kill(state.pid, signal); });
+      os::call_again(os::Call::kill, [&] { return ::kill(state.pid, signal); });
     return;
   }
   if (has_ended(state)) return;
   state.about().told.store(signal, std::memory_order_relaxed);
-  os::call(os::Call::kill, [&] { return ::syscall(SYS_pidfd_send_signal, state.sentinel.get(), signal, nullptr, 0); });
+  os::send_signal(state.sentinel.get(), signal);
 }
 
 // Until it has ended, at `deadline` by SIGKILL.

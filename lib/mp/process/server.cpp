@@ -56,7 +56,7 @@ class Service {
       reap();
       for (memory::Ref& request : take()) start(request);
       // Woken by a request or a death; either may have come while we looked, and then the signal is pending.
-      if (::sigwaitinfo(&bell_, nullptr) < 0 && errno != EINTR) ::_exit(1);
+      if (os::call_again(os::Call::sigwait, [this] { return ::sigwaitinfo(&bell_, nullptr); }) < 0) ::_exit(1);
     }
   }
 
@@ -102,14 +102,16 @@ class Service {
     for (;;) {
       siginfo_t info{};
       rusage used{};
-      long found = ::syscall(SYS_waitid, P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT, &used);
+      long found = os::call_again(
+          os::Call::waitid, [&] { return ::syscall(SYS_waitid, P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT, &used); });
       if (found != 0 || info.si_pid == 0) return;
       if (auto child = children_.find(info.si_pid); child != children_.end()) {
         int code = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
         conclude_with(child->second.as<Record>(), code, static_cast<std::uint64_t>(used.ru_maxrss) * 1024);
         children_.erase(child);
       }
-      ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
+      os::call_again(os::Call::waitid,
+                     [&] { return ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG); });
     }
   }
 
@@ -207,8 +209,7 @@ memory::Ref Server::launch(Entry entry, const memory::Ref& payload, const Launch
     record.next = head;
   } while (
       !server.inbox.compare_exchange_weak(head, ref.offset(), std::memory_order_acq_rel, std::memory_order_relaxed));
-  os::call(os::Call::kill,
-           [&] { return ::syscall(SYS_pidfd_send_signal, state_->server.pidfd.get(), SIGCHLD, nullptr, 0); });
+  os::send_signal(state_->server.pidfd.get(), SIGCHLD);
   return ref;
 }
 
@@ -225,7 +226,7 @@ pid_t Server::pid() const noexcept { return state_ ? state_->server.pid : 0; }
   if (state_->owner == memory::self()) {
     int pidfd = state_->server.pidfd.get();
     state_->server.record.as<Record>().told.store(SIGKILL, std::memory_order_relaxed);
-    ::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0);
+    os::send_signal(pidfd, SIGKILL);
     wait_for(pidfd, os::Deadline());
     conclude(state_->server.record.as<Record>(), pidfd);
     state_->drop_requests();
@@ -262,7 +263,7 @@ os::UniqueFd pidfd_of(const Record& record) {
   // Its reaper writes `ended` before the pid can be used again, so a pidfd opened before that is the right one. Where
   // the reaper died first, the time when the member was seen tells.
   if (fd && status_of(record).phase() != Phase::ended && (os::ended(fd.get()) || memory::alive(record.tag))) return fd;
-  os::UniqueFd over(os::call(os::Call::eventfd, [] { return ::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK); }));
+  os::UniqueFd over(os::call_again(os::Call::eventfd, [] { return ::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK); }));
   if (!over) throw OSError(errno, "eventfd", "for an ended process");
   return over;
 }

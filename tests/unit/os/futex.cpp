@@ -70,7 +70,7 @@ TEST_CASE("waiting for any of many words ends with the first that is woken") {
 TEST_CASE("where the kernel cannot wait for many words, one is waited for, briefly") {
   mp::os::fault_hook = [](mp::os::Call c) noexcept {
     static int calls = 0;
-    return c == mp::os::Call::futex && calls++ == 0 ? ENOSYS : 0;
+    return c == mp::os::Call::futex_waitv && calls++ == 0 ? ENOSYS : 0;
   };
   Word a{0}, b{0};
   FutexWaiter both[] = {{&a, 0}, {&b, 0}};
