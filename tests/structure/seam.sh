@@ -31,6 +31,7 @@ signal|*|as sigaction
 sigprocmask|*|fails only for a wrong argument
 pthread_sigmask|*|fails only for a wrong argument
 sigaltstack|process/crash.cpp|without the stack of its own a stack overflow is told by its signal alone
+prctl|process/crash.cpp|whatever it returns, the process ends now
 open|process/crash.cpp|in the handler of a crash, where no hook of a test must run
 read|process/crash.cpp|likewise
 syscall SYS_gettid|process/crash.cpp|cannot fail

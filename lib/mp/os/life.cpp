@@ -79,6 +79,21 @@ char run_state(pid_t pid) noexcept {
   return {::getpid(), static_cast<std::uint64_t>(now.tv_sec) * ticks + static_cast<std::uint64_t>(now.tv_nsec) / tick};
 }
 
+Usage usage_from(const void* rusage) noexcept {
+  const auto& used = *static_cast<const ::rusage*>(rusage);
+  const auto ns = [](const timeval& t) {
+    return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(t.tv_usec) * 1'000;
+  };
+  return {ns(used.ru_utime), ns(used.ru_stime), static_cast<std::uint64_t>(used.ru_maxrss) * 1024,
+          static_cast<std::uint64_t>(used.ru_minflt), static_cast<std::uint64_t>(used.ru_majflt)};
+}
+
+Usage usage_now() noexcept {
+  rusage used{};
+  ::getrusage(RUSAGE_SELF, &used);
+  return usage_from(&used);
+}
+
 bool ended(int pidfd) noexcept {
   pollfd p{pidfd, POLLIN, 0};
   return call_again(Call::poll, [&] { return ::poll(&p, 1, 0); }) > 0;
@@ -118,14 +133,14 @@ bool is_child(int pidfd) noexcept {
          }) == 0;
 }
 
-std::optional<int> exit_status(int pidfd, std::uint64_t* peak_bytes) noexcept {
+std::optional<int> exit_status(int pidfd, Usage* told) noexcept {
   siginfo_t info{};
   rusage used{};
   // The system call itself: glibc's waitid() has no rusage. __WALL: also children that were not made with SIGCHLD.
   auto reaped = call_again(
       Call::waitid, [&] { return ::syscall(SYS_waitid, P_PIDFD, pidfd, &info, WEXITED | WNOHANG | __WALL, &used); });
   if (reaped == 0 && info.si_pid != 0) {
-    if (peak_bytes) *peak_bytes = static_cast<std::uint64_t>(used.ru_maxrss) * 1024;
+    if (told) *told = usage_from(&used);
     return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
   }
   PidfdInfo asked{};

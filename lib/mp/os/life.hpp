@@ -18,6 +18,18 @@ struct Life {
   std::uint64_t seen = 0;
 };
 
+// What a process and the children that it has waited for have used since it began. Times in ns, in steps of the kernel's clock tick
+// where that counts by ticks (1 to 10 ms).
+struct Usage {
+  std::uint64_t user_time = 0, system_time = 0;
+  std::uint64_t peak_memory = 0;   // most bytes resident at any time
+  std::uint64_t minor_faults = 0;  // pages that were there, or fresh ones
+  std::uint64_t major_faults = 0;  // pages that had to be read from a disk
+};
+// Of the calling process. Async-signal-safe.
+Usage usage_now() noexcept;
+Usage usage_from(const void* rusage) noexcept;  // a struct rusage
+
 // The calling process, now: two system calls, no memory but the caller's.
 Life this_life() noexcept;
 
@@ -46,8 +58,8 @@ bool is_child(int pidfd) noexcept;
 
 // How a process ended, in Python's form: its exit code, or -N for death by signal N; nothing where the kernel no longer
 // knows. Reaps the process if it is our child; otherwise asks PIDFD_GET_INFO (Linux 6.15), so that it is right also
-// where the program ignores SIGCHLD or reaped the child itself. Call only once ended(pidfd). `peak_bytes`, where given, is
-// set to the most memory it had resident, if we reaped it.
-std::optional<int> exit_status(int pidfd, std::uint64_t* peak_bytes = nullptr) noexcept;
+// where the program ignores SIGCHLD or reaped the child itself. Call only once ended(pidfd). `used`, where given, is
+// set if we reaped it.
+std::optional<int> exit_status(int pidfd, Usage* used = nullptr) noexcept;
 
 }  // namespace mp::os

@@ -60,6 +60,21 @@ void add_default() {
 
 constexpr auto write_code = [](Writer& w, const auto& e) { dump(w, e.code()); };
 
+// One that a worker made of its own task does not know yet which that is in its pool.
+CrashDetails load_report(Reader& r, const RemoteDetails& origin) {
+  auto details = load<CrashDetails>(r);
+  if (details.task == 0) {
+    details.task = origin.task;
+    details.task_name = origin.task_name;
+  }
+  return details;
+}
+template <class E>
+void add_report() {
+  add<E, [](Writer& w, const E& e) { dump(w, e.details()); },
+      [](Reader& r, const RemoteDetails& d) { return E(load_report(r, d)); }>();
+}
+
 void add_known() {
   add_by_text<std::logic_error, std::domain_error, std::invalid_argument, std::length_error, std::out_of_range,
               std::runtime_error, std::range_error, std::overflow_error, std::underflow_error>();
@@ -108,8 +123,9 @@ void add_known() {
         const auto asked = r.get<std::uint64_t>("SharedMemoryFull"), used = r.get<std::uint64_t>("SharedMemoryFull");
         return SharedMemoryFull(asked, used, r.get<std::uint64_t>("SharedMemoryFull"));
       }>();
-  add<WorkerCrashed, [](Writer& w, const WorkerCrashed& e) { dump(w, e.details()); },
-      [](Reader& r, const RemoteDetails&) { return WorkerCrashed(load<CrashDetails>(r)); }>();
+  add_report<WorkerCrashed>();
+  add_report<LimitExceeded>();
+  add_report<TaskTimeout>();
 }
 
 const ExceptionCodec* find_codec(std::string_view name) {
@@ -151,9 +167,8 @@ Seen look_at(const std::exception_ptr& e) {
   } catch (const std::exception& x) {
     note_type();
     // The text of a crash holds its stack, which is sent as such: the receiver makes it again.
-    const auto* crash = dynamic_cast<const WorkerCrashed*>(&x);
-    seen.what = bounded(crash != nullptr ? static_cast<const std::runtime_error*>(crash)->std::runtime_error::what()
-                                         : x.what());
+    const auto* crash = dynamic_cast<const CrashReport*>(&x);
+    seen.what = bounded(crash != nullptr ? crash->headline().c_str() : x.what());
     seen.inner = inner_of(x);
     if (const RemoteDetails* remote = remote_of(x)) seen.remote = std::make_shared<const RemoteDetails>(*remote);
   } catch (const RemoteCarrier& x) {

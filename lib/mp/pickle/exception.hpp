@@ -56,7 +56,7 @@ class Remote : public E, public RemoteCarrier {
 };
 template <class E>
   requires(std::derived_from<E, std::exception> &&
-           !std::derived_from<E, WorkerCrashed>)  // that makes its own text, with the stack
+           !std::derived_from<E, CrashReport>)  // that makes its own text, with the stack
 class Remote<E> : public E, public RemoteCarrier {
  public:
   Remote(E e, Details details) : E(std::move(e)), RemoteCarrier(std::move(details)) {}

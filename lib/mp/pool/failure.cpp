@@ -1,5 +1,6 @@
 #include "mp/pool/failure.hpp"
 
+#include <string.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -27,25 +28,26 @@ os::Stack stack_of(const process::Crash& crash) {
   return stack;
 }
 
-// "render_tile(int)" of the trampoline "void mp::pool::run_task<int (*)(int), int>(...)" is not to be had from its name;
-// what can be told is the callable's type.
-std::string callable_of(pickle::CodeRef run) {
-  try {
-    std::string name = os::symbol_at(pickle::code_address(run));
-    auto begin = name.find('<');
-    if (begin == std::string::npos) return name;
-    int depth = 0;
-    for (std::size_t i = begin + 1; i < name.size(); ++i) {
-      char c = name[i];
-      if (c == '<' || c == '(' || c == '{') ++depth;
-      if (depth == 0 && (c == ',' || c == '>')) return name.substr(begin + 1, i - begin - 1);
-      if (c == '>' || c == ')' || c == '}') --depth;
-    }
-    return name;
-  } catch (const Error&) {
-    return {};
+std::string mapping_of(const process::Crash& crash, pid_t pid) {
+  using process::Place;
+  const auto field = [](const auto& text) { return std::string(text, ::strnlen(text, sizeof text)); };
+  std::string mapping = field(crash.mapping);
+  if (mapping.empty()) mapping = "memory without a name";
+  switch (crash.place.load(std::memory_order_acquire)) {
+    case Place::unmapped:
+      return crash.distance == 0 ? "unmapped"
+                                 : "unmapped, " + std::to_string(crash.distance) + " bytes beyond " + mapping;
+    case Place::stack_guard:
+      return crash.thread == pid ? "stack guard of the main thread"
+                                 : "stack guard of thread " + std::to_string(crash.thread);
+    case Place::shared: return "shared memory of the family";
+    case Place::mapped: return mapping + " (" + field(crash.access) + ')';
+    case Place::unknown: break;
   }
+  return {};
 }
+
+}  // namespace
 
 CrashDetails details_of(const process::Record& record) {
   CrashDetails d;
@@ -55,15 +57,22 @@ CrashDetails details_of(const process::Record& record) {
   if (d.signal != 0 && record.crash.signal.load(std::memory_order_acquire) == d.signal) {
     d.code = record.crash.code;
     d.address = record.crash.address;
+    d.mapping = mapping_of(record.crash, record.pid.load(std::memory_order_relaxed));
     d.stack = stack_of(record.crash);
+  }
+  if (record.crash.terminated.load(std::memory_order_acquire) != 0) {
+    d.terminated = true;
+    char text[std::max(process::Crash::kTypeBytes, process::Crash::kWhatBytes) + 1] = {};
+    std::memcpy(text, record.crash.exception, process::Crash::kTypeBytes);
+    if (*text) d.exception = os::demangled(text);
+    d.exception_what.assign(record.crash.exception_what,
+                            ::strnlen(record.crash.exception_what, process::Crash::kWhatBytes));
   }
   d.worker = record.name;
   d.pid = record.pid.load(std::memory_order_relaxed);
-  d.peak_memory = record.peak_bytes.load(std::memory_order_relaxed);
+  d.usage = record.usage.load();
   return d;
 }
-
-}  // namespace
 
 void dump_failure(pickle::Writer& out) {
   const process::Record* me = process::own_record();
@@ -83,15 +92,6 @@ std::exception_ptr load_failure(pickle::Reader& in, std::uint64_t task, const st
   } catch (...) {
     return std::current_exception();
   }
-}
-
-std::exception_ptr crash_of(const process::Record& record, std::uint64_t task, const std::string& task_name,
-                            pickle::CodeRef run) {
-  CrashDetails d = details_of(record);
-  d.task = task;
-  d.task_name = task_name;
-  d.function = callable_of(run);
-  return std::make_exception_ptr(WorkerCrashed(std::move(d)));
 }
 
 std::string end_text(const process::Record& record) {

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "mp/pickle/bytes.hpp"
-#include "mp/pickle/code.hpp"
+#include "mp/pickle/crashed.hpp"
 #include "mp/process/record.hpp"
 
 namespace mp::pool {
@@ -18,9 +18,8 @@ void dump_failure(pickle::Writer& out);
 // Reads it. Never throws: what cannot be read is an UnpicklingError.
 std::exception_ptr load_failure(pickle::Reader& in, std::uint64_t task, const std::string& task_name) noexcept;
 
-// WorkerCrashed for the task that the ended process of `record` ran; `run` is what it was.
-std::exception_ptr crash_of(const process::Record& record, std::uint64_t task, const std::string& task_name,
-                            pickle::CodeRef run);
+// What is known of the end of the process of `record`: what it wrote down itself, and what the kernel says.
+CrashDetails details_of(const process::Record& record);
 
 // How it ended, in words: "SIGSEGV, address 0x10 not mapped", "exited with status 3".
 std::string end_text(const process::Record& record);

@@ -15,6 +15,7 @@
 #include "mp/os/backtrace.hpp"
 #include "mp/os/spin.hpp"
 #include "mp/pool/call.hpp"
+#include "mp/pool/describe.hpp"
 #include "mp/pool/job_control.hpp"
 #include "mp/pool/map_source.hpp"
 #include "mp/pool/task.hpp"
@@ -71,6 +72,32 @@ void run_chunk(pickle::Reader& in, pickle::Writer&) {
       return;
     } catch (...) {
       run.log().failed(at++);
+    }
+  }
+}
+
+// The item of a chunk as people read it.
+template <bool Spread, class F, class T, bool Array>
+void describe_item(pickle::Reader& in, std::uint64_t item, Description& out) {
+  ChunkHead head;
+  in.read(&head, sizeof head, "chunk");
+  Job& job = *memory::at<Job>(head.job);  // the owner's own, which the chunk keeps
+  pickle::Reader state(payload(job.function, nullptr));
+  text::read_callable<F>(state, out);
+  if (item < head.begin || item >= head.end) return;
+  if constexpr (!text::has_text<T>()) {
+    text::append_next<T>(out.arguments += '(', in, false);
+    out.arguments += ')';
+  } else {
+    const auto append = [&](const T& value) {
+      text::append_value(out.arguments, value);
+      if constexpr (!Spread) out.arguments = '(' + out.arguments + ')';
+    };
+    if constexpr (Array) {
+      append(memory::at<const T>(job.input)[item]);
+    } else {
+      for (std::uint64_t i = head.begin; i < item; ++i) static_cast<void>(pickle::load<T>(in));
+      append(pickle::load<T>(in));
     }
   }
 }
@@ -194,7 +221,8 @@ auto map_items(ProcessEngine& engine, const MapOptions& options, const F& f, Ran
   using T = pickle::Sent<decltype(*std::begin(items))>;
   using R = ItemResult<Spread, F, T>;
   constexpr bool array = PlainItem<T> && requires { std::data(items); };
-  static const pickle::CodeRef code = pickle::code_ref(&run_chunk<Spread, F, T, array>);
+  static const pickle::CodeRef code =
+      describable(pickle::code_ref(&run_chunk<Spread, F, T, array>), &describe_item<Spread, F, T, array>);
 
   const auto count = static_cast<std::uint64_t>(std::size(items));
   auto timeout = options.timeout.forever() ? std::chrono::nanoseconds(0)

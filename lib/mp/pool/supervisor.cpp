@@ -12,6 +12,7 @@
 #include "mp/os/clock.hpp"
 #include "mp/os/life.hpp"
 #include "mp/os/threads.hpp"
+#include "mp/pool/describe.hpp"
 #include "mp/pool/failure.hpp"
 #include "mp/pool/job_control.hpp"
 #include "mp/pool/worker.hpp"
@@ -23,6 +24,9 @@ namespace {
 // sent the signal, that says nothing about the next one, so those count only when no worker gets ready for a while.
 constexpr unsigned kMostFailedStarts = 3;
 constexpr std::int64_t kKilledTooLong = 2'000'000'000;  // ns
+// How often at most the OOM killer's counters are read, ns, and how many groups are told apart.
+constexpr std::int64_t kOomLook = 1'000'000'000;
+constexpr std::size_t kMostOomGroups = 16;
 // From SIGTERM to SIGKILL, ns.
 constexpr std::int64_t kGrace = 500'000'000;
 // Nothing under way: only news wakes the supervisor. Looking once in a long while costs nothing.
@@ -71,6 +75,7 @@ Supervisor::Supervisor(ProcessEngine& engine, EngineOptions options)
     initializer_ = seal(out, nullptr);
   }
   try {
+    oom_groups_.push_back(std::make_unique<OomGroup>(os::OomCounter::of(::getpid())));
     start_server();
     for (std::uint32_t i = 0; i < workers_.size(); ++i) launch(i);
     start_thread();
@@ -161,6 +166,7 @@ void Supervisor::supervise() noexcept {
     std::uint32_t seen = board_.signalled();
     report();
     bool living = check_workers();
+    forget_old_oom_kills();  // after those who died have claimed theirs
     check_limits();
     const Mode mode = engine_.mode_.load(std::memory_order_acquire);
     if (mode == Mode::terminating || mode == Mode::broken) {
@@ -246,8 +252,13 @@ bool Supervisor::check_workers() noexcept {
     }
     if (over(phase)) bury(i);
     else living = true;
-    if (board_.worker(i).phase.load(std::memory_order_acquire) == static_cast<std::uint32_t>(WorkerPhase::ready))
+    if (board_.worker(i).phase.load(std::memory_order_acquire) == static_cast<std::uint32_t>(WorkerPhase::ready)) {
       failed_starts_ = 0;
+      if (!w.group_known) {
+        w.group_known = true;
+        w.group = oom_group_of(record.pid.load(std::memory_order_acquire));
+      }
+    }
   }
   return living;
 }
@@ -438,7 +449,61 @@ std::exception_ptr Supervisor::why_lost(std::uint32_t index, SlotTask& task) {
                                                 (name.empty() ? "" : " \"" + name + '"') +
                                                 " ran longer than its limit of " + std::to_string(seconds) + " s"));
   }
-  return crash_of(record_of(w.record), task.number_, name, task.slot().run);
+  CrashDetails details = details_of(record_of(w.record));
+  details.task = task.number_;
+  details.task_name = std::move(name);
+  Slot& s = task.slot();
+  std::uint64_t item = board_.worker(index).item.load(std::memory_order_acquire);
+  if (s.is(rare::kChunk) && item > 0) details.item = item - 1;
+  Description call = describe_call(s.run, s.argument_payload(), details.item.value_or(0));
+  details.function = std::move(call.function);
+  if (!s.is(rare::kChunk) || details.item) details.arguments = std::move(call.arguments);
+  count_oom_kills(details, index);
+  return std::make_exception_ptr(WorkerCrashed(std::move(details)));
+}
+
+// ---- the OOM killer -------------------------------------------------------------------------------------------------
+
+// Whether the kernel's OOM killer did it. Only where nobody of us did: the counter tells of the group, not of the process.
+void Supervisor::count_oom_kills(CrashDetails& details, std::uint32_t index) noexcept {
+  Worker& w = workers_[index];
+  if (details.signal != SIGKILL || record_of(w.record).told.load(std::memory_order_relaxed) == SIGKILL) return;
+  OomGroup& group = w.group ? *w.group : *oom_groups_.front();
+  group.look();
+  if (!group.read) return;
+  details.oom_kills = group.unclaimed;
+  if (group.unclaimed > 0) --group.unclaimed;
+  details.oom_counter = group.counter.file();
+}
+
+void Supervisor::OomGroup::look() noexcept {
+  const auto now = counter.read();
+  if (now && read && *now > *read) unclaimed += *now - *read;
+  read = now;
+}
+
+// The group that process `pid` is in, its counter read from now on.
+Supervisor::OomGroup* Supervisor::oom_group_of(pid_t pid) noexcept try {
+  const std::string file = os::oom_counter_file(pid);
+  for (auto& group : oom_groups_)
+    if (group->counter.file() == file) return group.get();
+  if (oom_groups_.size() == kMostOomGroups) return nullptr;
+  oom_groups_.push_back(std::make_unique<OomGroup>(file.empty() ? os::OomCounter() : os::OomCounter(file)));
+  return oom_groups_.back().get();
+} catch (...) {  // no memory: the owner's must do
+  return nullptr;
+}
+
+// Kills of long ago are no worker's: those that nobody has claimed are forgotten. One read in a second, and none without a wake-up
+// for something else.
+void Supervisor::forget_old_oom_kills() noexcept {
+  const std::int64_t now = os::monotonic_now().count();
+  if (now - oom_looked_at_ < kOomLook) return;
+  oom_looked_at_ = now;
+  for (auto& group : oom_groups_) {
+    group->unclaimed = 0;
+    group->read = group->counter.read();
+  }
 }
 
 }  // namespace mp::pool

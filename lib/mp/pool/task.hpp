@@ -10,6 +10,7 @@
 #include "mp/pickle/callable.hpp"
 #include "mp/pickle/pickle.hpp"
 #include "mp/pool/call.hpp"
+#include "mp/pool/describe.hpp"
 #include "mp/pool/engine.hpp"
 #include "mp/pool/future.hpp"
 
@@ -27,10 +28,23 @@ void run_task(pickle::Reader& in, pickle::Writer& out) {
                           std::apply([&](Args&... a) -> R { return std::invoke(f, std::move(a)...); }, args)));
 }
 
+// The same bytes as people read them.
+template <class F, class... Args>
+void describe_task(pickle::Reader& in, std::uint64_t, Description& out) {
+  bool readable = text::read_callable<F>(in, out);
+  std::string& list = out.arguments;
+  list += '(';
+  bool first = true;
+  ((list += first ? "" : ", ", first = false, readable = text::append_next<Args>(list, in, readable)), ...);
+  list += ')';
+  // Left-overs: these are not, or no longer, the arguments.
+  if (readable && in.remaining() != 0) list.clear();
+}
+
 template <class F, class... Args>
 auto submit(ProcessEngine& engine, const TaskOptions& options, const F& f, const Args&... args) {
   using R = ResultOf<F, Args...>;
-  static const pickle::CodeRef code = pickle::code_ref(&run_task<F, Args...>);
+  static const pickle::CodeRef code = describable(pickle::code_ref(&run_task<F, Args...>), &describe_task<F, Args...>);
   return Future<R>(engine.post(code, options, false, [&](pickle::Writer& out) {
     pickle::dump_callable(out, f);
     (pickle::dump(out, args), ...);

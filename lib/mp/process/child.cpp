@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -23,6 +22,7 @@
 #include "mp/errors.hpp"
 #include "mp/memory/family.hpp"
 #include "mp/os/call.hpp"
+#include "mp/os/life.hpp"
 #include "mp/os/tether.hpp"
 #include "mp/os/threads.hpp"
 #include "mp/pickle/code.hpp"
@@ -89,12 +89,6 @@ bool may_hold_output(const std::ostream& stream) {
   return buffer && typeid(*buffer) != typeid(__gnu_cxx::stdio_sync_filebuf<char>);
 }
 
-std::uint64_t peak_now() noexcept {
-  rusage used{};
-  ::getrusage(RUSAGE_SELF, &used);
-  return static_cast<std::uint64_t>(used.ru_maxrss) * 1024;
-}
-
 // The last of the library's acts in this process (on_exit(3): atexit does not tell the exit code).
 [[gnu::hot]] void end(int status, void*) {
   Mine& m = mine();
@@ -108,7 +102,7 @@ std::uint64_t peak_now() noexcept {
   if (may_hold_output(std::clog)) std::clog.flush();
   std::fflush(nullptr);
   if (Record* record = m.own.load(std::memory_order_relaxed)) {
-    record->peak_bytes.store(peak_now(), std::memory_order_relaxed);
+    record->usage.store(os::usage_now());
     record->own_end.store(0x100u | (static_cast<std::uint32_t>(status) & 0xff), std::memory_order_release);
   }
   if (m.role == Role::forked) ::_exit(status & 0xff);

@@ -11,6 +11,8 @@
 // its parent would run after it, and never do.
 #pragma once
 
+#include <signal.h>
+
 #include <functional>
 #include <string>
 
@@ -76,5 +78,13 @@ int server_tether_end() noexcept;
 
 // crash.cpp: from now on how this process crashes is written into its own record. Leaves handlers of others in place.
 void catch_crashes() noexcept;
+
+// From now on a std::terminate in this process and those it forks is told with the exception that it was called for. The handler
+// that was there runs then, as before.
+void describe_terminations() noexcept;
+
+// For a handler (SA_SIGINFO) of a signal that shall end the process as a crash does: describes it in the process's record and takes
+// the default action, `core` or not. Async-signal-safe.
+void crash_by(int signal, siginfo_t* info, void* context, bool core) noexcept;
 
 }  // namespace mp::process

@@ -1,16 +1,23 @@
-// What a dying process says of its crash: signal, code, address and return addresses, written straight into its record by a handler
-// on a stack of its own. Symbols are looked up by whoever reads it, in peace.
+// What a dying process says of its crash: signal, code, address and what lies there, return addresses; written straight into its record
+// by a handler on a stack of its own. Symbols are looked up by whoever reads it, in peace. A thread that the program made has no such
+// stack: when it overflows, the kernel ends the process without a handler and only the signal is known.
+#include <cxxabi.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/resource.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 #include <unwind.h>
 
 #include <bit>
+#include <cstdlib>
 #include <cstring>
+#include <exception>
+#include <typeinfo>
 
+#include "mp/memory/arena.hpp"
+#include "mp/os/life.hpp"
 #include "mp/process/child.hpp"
 
 namespace mp::process {
@@ -44,6 +51,23 @@ std::uint64_t interrupted_at(const void* context) noexcept {
 #endif
 }
 
+std::uint64_t stack_pointer(const void* context) noexcept {
+  const auto& registers = static_cast<const ucontext_t*>(context)->uc_mcontext;
+#if defined(__x86_64__)
+  return static_cast<std::uint64_t>(registers.gregs[REG_RSP]);
+#elif defined(__aarch64__)
+  return registers.sp;
+#endif
+}
+
+// Copies what fits; what there was behind it is zero.
+template <std::size_t n>
+void copy_text(char (&to)[n], const char* from) noexcept {
+  std::size_t i = 0;
+  for (; i < n - 1 && from[i]; ++i) to[i] = from[i];
+  to[i] = 0;
+}
+
 // /proc/self/maps, line by line, with read(2) alone.
 class Maps {
  public:
@@ -51,8 +75,11 @@ class Maps {
   ~Maps() {
     if (fd_ >= 0) ::close(fd_);
   }
+  bool open() const noexcept { return fd_ >= 0; }
   std::uint64_t begin = 0, end = 0;
+  char access[5] = {};         // "rw-p"
   const char* path = nullptr;  // "" for memory that is no file's
+  const char* name = nullptr;  // path, or "[heap]"; ""
 
   bool next() noexcept {
     std::size_t length = 0;
@@ -72,8 +99,12 @@ class Maps {
     begin = hex(p);
     if (*p == '-') ++p;
     end = hex(p);
+    if (*p == ' ') ++p;
+    for (int i = 0; i < 4 && *p && *p != ' '; ++i) access[i] = *p++;
     path = std::strchr(p, '/');
     if (!path) path = line_ + length;
+    name = *path ? path : std::strchr(p, '[');
+    if (!name) name = line_ + length;
     return true;
   }
 
@@ -123,16 +154,62 @@ void resolve(Crash& crash, std::size_t count) noexcept {
   }
 }
 
+// How near to the last mapping an address is told as one beyond it, and how far below a stack's end one that it wanted to grow to.
+constexpr std::uint64_t kNear = 64 * 1024, kStackGap = 4u << 20;
+
+// What the fault address lies in.
+void find_place(Crash& crash, std::uint64_t address, std::uint64_t stack) noexcept {
+  Maps maps;
+  if (!maps.open()) return;
+  Place place = Place::unmapped;
+  std::uint64_t end_before = 0, no_access_end = 0;
+  while (maps.next()) {
+    if (maps.end <= address) {
+      if (address - maps.end < kNear) {
+        copy_text(crash.mapping, maps.name);
+        copy_text(crash.access, maps.access);
+      }
+      end_before = maps.end;
+      continue;
+    }
+    const bool stack_here = stack < maps.end && stack + kStackGap > maps.begin;
+    if (no_access_end != 0) {
+      // A thread's stack lies right behind pages that may not be touched.
+      if (maps.begin == no_access_end && maps.access[1] == 'w' && stack_here) place = Place::stack_guard;
+    } else if (maps.begin <= address) {
+      place = memory::contains(reinterpret_cast<const void*>(address)) ? Place::shared : Place::mapped;
+      copy_text(crash.mapping, maps.name);
+      copy_text(crash.access, maps.access);
+      if (maps.access[0] == '-' && maps.access[1] == '-') {
+        no_access_end = maps.end;
+        continue;
+      }
+    } else if (maps.begin - address < kStackGap && stack_here && std::strcmp(maps.name, "[stack]") == 0) {
+      place = Place::stack_guard;  // the kernel grows that of the main thread, until its limit
+    }
+    break;
+  }
+  if (place == Place::unmapped) {
+    if (end_before != 0 && address - end_before < kNear) crash.distance = address - end_before;
+    else crash.mapping[0] = crash.access[0] = 0;
+  }
+  crash.place.store(place, std::memory_order_release);
+}
+
+bool is_fault(int signal, int code) noexcept { return code > 0 && (signal == SIGSEGV || signal == SIGBUS); }
+
 void describe(Record& record, int signal, const siginfo_t& info, const void* context) noexcept {
   Crash& crash = record.crash;
   crash.code = info.si_code;
   crash.address =
       info.si_code <= 0 ? static_cast<std::uint64_t>(info.si_pid) : reinterpret_cast<std::uint64_t>(info.si_addr);
   crash.thread = static_cast<std::int32_t>(::syscall(SYS_gettid));
-  rusage used{};
-  ::getrusage(RUSAGE_SELF, &used);
-  record.peak_bytes.store(static_cast<std::uint64_t>(used.ru_maxrss) * 1024, std::memory_order_relaxed);
+  record.usage.store(os::usage_now());
   crash.signal.store(signal, std::memory_order_release);
+
+  // A general protection fault (SI_KERNEL) does not say where.
+  if (is_fault(signal, info.si_code) && info.si_code != SI_KERNEL)
+    find_place(crash, crash.address, stack_pointer(context));
 
   // From here on a second fault (a broken stack) ends the process with what is known so far.
   Trace trace{};
@@ -151,7 +228,36 @@ void describe(Record& record, int signal, const siginfo_t& info, const void* con
   crash.frame_count.store(static_cast<std::uint32_t>(count), std::memory_order_release);
 }
 
-void on_crash(int signal, siginfo_t* info, void* context) {
+void on_crash(int signal, siginfo_t* info, void* context) { crash_by(signal, info, context, true); }
+
+std::terminate_handler terminate_before = nullptr;
+
+[[noreturn]] void on_terminate() {
+  static std::atomic<bool> begun{false};  // once: what() may throw, and end here again
+  if (Record* record = begun.exchange(true, std::memory_order_relaxed) ? nullptr : own_record()) {
+    Crash& crash = record->crash;
+    if (const std::type_info* type = abi::__cxa_current_exception_type()) {
+      copy_text(crash.exception, type->name());
+      try {
+        throw;
+      } catch (const std::exception& e) {
+        copy_text(crash.exception_what, e.what());
+      } catch (...) {}
+    }
+    crash.terminated.store(1, std::memory_order_release);
+  }
+  terminate_before();  // never null: the C++ library's own prints the exception and aborts
+  std::abort();
+}
+
+}  // namespace
+
+void describe_terminations() noexcept {
+  const auto before = std::set_terminate(on_terminate);
+  if (before != on_terminate) terminate_before = before;
+}
+
+void crash_by(int signal, siginfo_t* info, void* context, bool core) noexcept {
   if (Record* record = own_record()) {
     if (crashing.exchange(record, std::memory_order_acq_rel) != record) {
       describe(*record, signal, *info, context);
@@ -161,14 +267,13 @@ void on_crash(int signal, siginfo_t* info, void* context) {
       ::nanosleep(&second, nullptr);
     }
   }
+  if (!core) ::prctl(PR_SET_DUMPABLE, 0);
   // The default action, for the right exit status and core file. The signal waits until this handler returns.
   struct sigaction standard{};
   standard.sa_handler = SIG_DFL;
   ::sigaction(signal, &standard, nullptr);
   ::syscall(SYS_tgkill, ::getpid(), ::syscall(SYS_gettid), signal);
 }
-
-}  // namespace
 
 [[gnu::hot]] void catch_crashes() noexcept {
   stack_t now{};

@@ -36,6 +36,20 @@ int own_word(const Record& record) noexcept {
 
 }  // namespace
 
+void SharedUsage::store(const os::Usage& used) noexcept {
+  user_time.store(used.user_time, std::memory_order_relaxed);
+  system_time.store(used.system_time, std::memory_order_relaxed);
+  peak_memory.store(used.peak_memory, std::memory_order_relaxed);
+  minor_faults.store(used.minor_faults, std::memory_order_relaxed);
+  major_faults.store(used.major_faults, std::memory_order_relaxed);
+}
+
+os::Usage SharedUsage::load() const noexcept {
+  return {user_time.load(std::memory_order_relaxed), system_time.load(std::memory_order_relaxed),
+          peak_memory.load(std::memory_order_relaxed), minor_faults.load(std::memory_order_relaxed),
+          major_faults.load(std::memory_order_relaxed)};
+}
+
 memory::Ref make_record() {
   memory::Ref ref = memory::create<Record>(memory::Kind::record, 0, 0);
   ref.as<Record>().holder_end = -1;
@@ -78,14 +92,14 @@ int conclude(Record& record, int pidfd) noexcept {
     {
       std::lock_guard guard(concluding);
       if (status_of(record).phase() != Phase::running) return status_of(record).code();
-      std::uint64_t peak = 0;
+      os::Usage used;
       std::optional<int> code;
-      if (pidfd >= 0) code = os::exit_status(pidfd, &peak);
+      if (pidfd >= 0) code = os::exit_status(pidfd, &used);
       bool last_word = pidfd < 0 || record.own_end.load(std::memory_order_acquire) || reaped.passed();
       if (!code && last_word && (record.server == memory::kNobody || !memory::alive(record.server)))
         code = own_word(record);
       if (code) {
-        conclude_with(record, *code, peak);
+        conclude_with(record, *code, used);
         return status_of(record).code();
       }
     }
@@ -93,8 +107,8 @@ int conclude(Record& record, int pidfd) noexcept {
   }
 }
 
-void conclude_with(Record& record, int code, std::uint64_t peak_bytes) noexcept {
-  if (peak_bytes) record.peak_bytes.store(peak_bytes, std::memory_order_relaxed);
+void conclude_with(Record& record, int code, const os::Usage& used) noexcept {
+  if (used.peak_memory) record.usage.store(used);
   move_on(record, Phase::running, make_status(Phase::ended, code));
   memory::retire(record.tag);
 }

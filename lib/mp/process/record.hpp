@@ -25,6 +25,7 @@
 
 #include "mp/memory/arena.hpp"
 #include "mp/memory/ref.hpp"
+#include "mp/os/life.hpp"
 #include "mp/os/module.hpp"
 
 namespace mp::process {
@@ -60,35 +61,60 @@ struct Frame {
   std::uint16_t module;
 };
 
-// Written by the signal handler of the dying process (crash.cpp) with nothing but async-signal-safe calls.
+// What a fault address lies in.
+enum class Place : std::uint32_t {
+  unknown,      // no fault, or /proc could not be read
+  unmapped,     // nothing; `mapping` is what ends in front of it, `distance` bytes away, if that is near
+  stack_guard,  // where a stack may not grow to: it has overflowed
+  shared,       // the family's arena
+  mapped,       // `mapping`
+};
+
+// Written by the signal handler of the dying process (crash.cpp) with nothing but async-signal-safe calls; what std::terminate
+// was called for, before, by its handler.
 struct Crash {
-  static constexpr std::size_t kMaxFrames = 64, kModuleBytes = 1536;
+  static constexpr std::size_t kMaxFrames = 64, kModuleBytes = 1536, kTypeBytes = 160, kWhatBytes = 256,
+                               kMappingBytes = 160;
   std::atomic<std::int32_t> signal;        // 0 = none; stored last but for the frames: then code and address are valid
   std::int32_t code;                       // siginfo's si_code
   std::uint64_t address;                   // fault address, or the sender's pid where si_code says that it was sent
   std::int32_t thread;                     // which died
   std::atomic<std::uint32_t> frame_count;  // stored when the frames and modules are complete, innermost frame first
+  std::atomic<std::uint32_t> terminated;   // 1: std::terminate was called; stored after the two texts about it
+  std::atomic<Place> place;                // of the fault address; stored after the three that say more
+  std::uint64_t distance;
+  char access[8];                   // of the mapping: "rw-p"
+  char mapping[kMappingBytes];      // its file, or "[heap]", "[stack]"; "" for memory without a name
+  char exception[kTypeBytes];       // mangled name of the type of the exception in flight; "" if there was none
+  char exception_what[kWhatBytes];  // its what()
   Frame frames[kMaxFrames];
   char modules[kModuleBytes];  // paths, each ended by NUL, in the order of Frame::module
+};
+
+// os::Usage in shared memory: written by the process as it ends, then by who reaps it and knows better.
+struct SharedUsage {
+  std::atomic<std::uint64_t> user_time, system_time, peak_memory, minor_faults, major_faults;
+  void store(const os::Usage& used) noexcept;
+  os::Usage load() const noexcept;
 };
 
 struct Record {
   static constexpr std::size_t kNameBytes = 96;
 
-  std::atomic<std::uint32_t> status;      // a futex word
-  std::atomic<std::uint32_t> own_end;     // 0, or 0x100 | exit code: about to _exit with it
-  std::atomic<std::int32_t> pid;          // 0 until it runs
-  std::atomic<std::int32_t> told;         // the last deadly signal that the family sent to it
-  std::atomic<std::uint32_t> held;        // a Held: whether its parent has a pidfd of it, and so will learn its end
-  std::atomic<std::uint64_t> peak_bytes;  // most memory resident at any time; 0 until it ended
-  std::atomic<Offset> inbox;              // a server's: records to start, newest first, linked by `next`
-  std::atomic<Offset> payload;            // an object, counted; taken over by the process when it runs
-  Offset next;                            // written by the pusher before the push
-  Offset bell;                            // a futex word (LaunchOptions::bell), or 0
-  Offset bell_object;                     // the object it lies in, counted
-  os::ModuleAddress entry;                // an Entry
-  Tag tag, parent;                        // parent: who asked for it
-  Tag server;                             // who forks and reaps it; kNobody: the parent itself
+  std::atomic<std::uint32_t> status;   // a futex word
+  std::atomic<std::uint32_t> own_end;  // 0, or 0x100 | exit code: about to _exit with it
+  std::atomic<std::int32_t> pid;       // 0 until it runs
+  std::atomic<std::int32_t> told;      // the last deadly signal that the family sent to it
+  std::atomic<std::uint32_t> held;     // a Held: whether its parent has a pidfd of it, and so will learn its end
+  SharedUsage usage;                   // zeros until it ended
+  std::atomic<Offset> inbox;           // a server's: records to start, newest first, linked by `next`
+  std::atomic<Offset> payload;         // an object, counted; taken over by the process when it runs
+  Offset next;                         // written by the pusher before the push
+  Offset bell;                         // a futex word (LaunchOptions::bell), or 0
+  Offset bell_object;                  // the object it lies in, counted
+  os::ModuleAddress entry;             // an Entry
+  Tag tag, parent;                     // parent: who asked for it
+  Tag server;                          // who forks and reaps it; kNobody: the parent itself
   std::int32_t parent_pid;
   std::int32_t holder_end;              // tether of the parent (os/tether.hpp), -1: not tethered to it
   std::uint8_t method, default_method;  // StartMethod: how it was started; what it takes as its default
@@ -123,8 +149,8 @@ bool move_on(Record& record, Phase from, Status to) noexcept;
 // Waits for the process's server, which alone may know, as long as that lives.
 int conclude(Record& record, int pidfd) noexcept;
 
-// The same for a server, who got code and peak memory with the child it reaps.
-void conclude_with(Record& record, int code, std::uint64_t peak_bytes) noexcept;
+// The same for a server, who got code and usage with the child it reaps.
+void conclude_with(Record& record, int code, const os::Usage& used) noexcept;
 
 // Copies `text` into a bounded, NUL-terminated field, cut at a character of UTF-8.
 void set_text(char (&field)[Record::kNameBytes], std::string_view text) noexcept;

@@ -107,7 +107,7 @@ class Service {
       if (found != 0 || info.si_pid == 0) return;
       if (auto child = children_.find(info.si_pid); child != children_.end()) {
         int code = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
-        conclude_with(child->second.as<Record>(), code, static_cast<std::uint64_t>(used.ru_maxrss) * 1024);
+        conclude_with(child->second.as<Record>(), code, os::usage_from(&used));
         children_.erase(child);
       }
       os::call_again(os::Call::waitid,
@@ -121,7 +121,10 @@ class Service {
   struct sigaction old_child_, old_interrupt_;
 };
 
-int serve(Offset) { Service(*own_record()).run(); }
+int serve(Offset) {
+  describe_terminations();  // once for all its children
+  Service(*own_record()).run();
+}
 
 }  // namespace
 

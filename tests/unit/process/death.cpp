@@ -228,7 +228,7 @@ TEST_CASE("a crash is described by the process itself") {
       CHECK(record.crash.signal == SIGSEGV);
       CHECK(record.crash.code == SEGV_MAPERR);
       CHECK(record.crash.address == 0x10);
-      CHECK(record.peak_bytes > 100'000);
+      CHECK(record.usage.peak_memory > 100'000);
       REQUIRE(record.crash.frame_count > 3);
       CHECK(record.crash.frames[0].module == 0);
       CHECK(std::filesystem::equivalent(record.crash.modules, "/proc/self/exe"));
