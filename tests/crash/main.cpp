@@ -22,6 +22,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "mp/context.hpp"
 #include "play.hpp"
 #include "scene.hpp"
 
@@ -130,7 +131,8 @@ void print_head() {
 
 void print(const Row& row) {
   const crash::Report& r = *row.report;
-  std::string leaks = r.leaks ? std::to_string(r.leaks) + " <= " + std::to_string(r.most_leaked) + " B" : "0";
+  const std::string leaks =
+      r.leaked > 0 ? std::to_string(r.leaks) + " kills, " + std::to_string(r.leaked) + " B" : std::string("0");
   std::printf("%-58s %12ld %7ld %8.1f %10ld %7s   %.0f s\n", row.name.c_str(), r.instructions.load(), r.kills.load(),
               static_cast<double>(r.worst_ns.load()) / 1e6, r.violations.load(), leaks.c_str(), row.seconds);
   for (int i = 0; i < r.texts; ++i) std::printf("    %s\n", r.text[i].text);
@@ -148,6 +150,7 @@ const char* const usage =
 }  // namespace
 
 int main(int argc, char** argv) {
+  mp::freeze_support();  // of the scenes that start processes by other means than fork
   crash::Plan plan;
   plan.seed = static_cast<std::uint64_t>(Clock::now().time_since_epoch().count()) % 1'000'000;
   std::string json;
@@ -175,6 +178,9 @@ int main(int argc, char** argv) {
   crash::add_queues(scenes);
   crash::add_pipes(scenes);
   crash::add_values(scenes);
+  crash::add_tasks(scenes);
+  crash::add_maps(scenes);
+  crash::add_processes(scenes);
 
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   for (int number : {SIGINT, SIGTERM}) ::signal(number, [](int) { interrupted = 1; });
@@ -207,7 +213,8 @@ int main(int argc, char** argv) {
   nlohmann::json out = nlohmann::json::array();
   for (const Row& row : rows) {
     const crash::Report& r = *row.report;
-    instructions += r.instructions, kills += r.kills, violations += r.violations, leaks += r.leaks, points += r.points;
+    instructions += r.instructions, kills += r.kills, violations += r.violations,
+        leaks += r.leaked > 0 ? r.leaks.load() : 0, points += r.points;
     const double ms = static_cast<double>(r.worst_ns.load()) / 1e6;
     worst = std::max(worst, ms);
     nlohmann::json texts = nlohmann::json::array();
@@ -221,6 +228,7 @@ int main(int argc, char** argv) {
                    {"violations", r.violations.load()},
                    {"leaks", r.leaks.load()},
                    {"most_leaked", r.most_leaked.load()},
+                   {"leaked", std::max(0l, r.leaked.load())},
                    {"seconds", row.seconds},
                    {"what", texts}});
   }

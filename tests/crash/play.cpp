@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include <fstream>
 #include <new>
 #include <random>
+#include <thread>
 #include <unordered_map>
 
 #include "mp/memory/arena.hpp"
@@ -130,6 +132,14 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// As sweep() does, but at once.
+void bury_all() {
+  for (mp::memory::Tag index = 1; index < 256; ++index) {
+    const std::uint64_t generation = mp::memory::member(index).state.load() >> 8 & 0x7ffff;
+    if (generation) mp::memory::retire(index | static_cast<mp::memory::Tag>(generation) << 12);
+  }
+}
+
 struct Instruction {
   std::uint64_t address;
   bool sleeps;  // did when the operation was rehearsed
@@ -149,27 +159,37 @@ class Player {
     // Whatever is made once a process is there before anything is measured, and what a first use costs is paid.
     for (int i = 0; i < 2; ++i) rehearse(false);
     rehearse(true);
-    report_.instructions = static_cast<long>(trace_.size());
-    for (int i = 0; i < 3 && !points_left(); ++i) rehearse(true);
     std::vector<Point> points = choose();
     report_.points = static_cast<long>(points.size());
     const auto start = Clock::now();
+    const auto used = static_cast<long>(mp::memory::bytes_in_use());
     for (long i = report_.next_point; i < static_cast<long>(points.size()); ++i) {
       report_.next_point = i + 1;
       one(points[static_cast<std::size_t>(i)]);
       if (Clock::now() - start > plan_.limit) break;
     }
+    if (report_.leaks == 0 || plan_.sample > 0) return;
+    // The place of a process that was about to be started is kept for five seconds, should it still come.
+    doing("waiting for places that are kept");
+    std::this_thread::sleep_for(5500ms);
+    bury_all();
+    report_.leaked = static_cast<long>(mp::memory::bytes_in_use()) - used;
   }
 
  private:
-  bool points_left() const { return !trace_.empty(); }
-
   std::vector<Point> choose() {
     std::vector<Point> points, asleep;
-    for (std::size_t i = 0; i <= trace_.size(); ++i) {
-      points.push_back({static_cast<long>(i), false});
+    long instructions = 0;
+    for (std::size_t i = 0, begin = 0; i <= trace_.size(); ++i) {
+      const auto same = [&](std::size_t k) { return k < trace_.size() && trace_[k].address == trace_[i].address; };
+      if (i == trace_.size() || i == 0 || !same(i - 1)) begin = i, ++instructions;
+      // Of an instruction that repeats itself (rep movs) the first round, the last, and those whose number is a power of two.
+      const std::size_t round = i - begin;
+      if (i == trace_.size() || (round & (round - 1)) == 0 || !same(i + 1))
+        points.push_back({static_cast<long>(i), false});
       if (i < trace_.size() && trace_[i].sleeps) asleep.push_back({static_cast<long>(i), true});
     }
+    report_.instructions = instructions - 1;
     std::mt19937_64 random(plan_.seed);
     std::shuffle(points.begin(), points.end(), random);
     if (plan_.sample > 0 && static_cast<long>(points.size()) > plan_.sample)
@@ -197,7 +217,7 @@ class Player {
     victim.act = scene_.make();
     doing("starting the victim");
     if (victim.act.victim) {
-      victim.process = std::make_unique<Stepped>(victim.act.victim());
+      victim.process = std::make_unique<Stepped>(victim.act.victim(), victim.act.exits);
     } else {
       victim.process = std::make_unique<Stepped>([&act = victim.act] {
         if (act.prepare) act.prepare();
@@ -223,6 +243,10 @@ class Player {
       ++report_.beat;
       stop = victim.process->go_on();
     }
+    if (stop == Stepped::Stop::ended && victim.act.exits) {
+      end();
+      return stop;
+    }
     if (stop == Stepped::Stop::ended)
       throw Violation("the victim ended by itself, status " + std::to_string(victim.process->status()));
     return stop;
@@ -231,6 +255,7 @@ class Player {
   // To the first instruction.
   void to_begin(Victim& victim) {
     Stepped& process = *victim.process;
+    if (stage->begun) return;
     if (!trace_.empty() && process.set_breakpoint(trace_[0].address)) {
       do settle(victim, process.go());
       while (!stage->begun);
@@ -309,7 +334,7 @@ class Player {
       report_.step = point.step;
       start(victim);
       bool there = to_step(victim, point.step);
-      report_.address = victim.process->next_address();
+      report_.address = there ? victim.process->next_address() : 0;
       if (there && point.asleep && victim.process->step() == Stepped::Stop::sleeps) {
         victim.slept = true;
         ++report_.asleep;
@@ -333,11 +358,12 @@ class Player {
     if (took > report_.worst_ns) report_.worst_ns = took, report_.worst_at = report_.step.load();
     doing("cleaning up");
     victim.act = Act();
-    if (mp::memory::Tag tag = stage->tag) mp::memory::retire(tag);
+    bury_all();
     // What is in use now and was not before is what this kill has leaked.
     const auto used = static_cast<long>(mp::memory::bytes_in_use());
     if (used_ >= 0 && used > used_ && !trace_.empty()) {
       ++report_.leaks;
+      report_.leaked += used - used_;
       report_.most_leaked = std::max(report_.most_leaked.load(), used - used_);
       if (std::getenv("SURVIVE_LEAKS"))
         std::fprintf(stderr, "  %ld bytes leaked after %ld: %s\n", used - used_, report_.step.load(),
@@ -347,7 +373,7 @@ class Player {
   }
 
   void complain(const std::string& what) {
-    if (mp::memory::Tag tag = stage->tag) mp::memory::retire(tag);
+    bury_all();
     used_ = -1;
     ++report_.violations;
     report_.say(what);
@@ -365,6 +391,7 @@ class Player {
 
 void play(const Scene& scene, const Plan& plan, Report& report) {
   static_cast<void>(mp::os::spinning_pays());  // of the machine, not of the one CPU of the stage
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);          // it sees what a victim leaves behind
   pin_to_stage(0);
   mp::memory::start();
   Player(scene, plan, report).all();

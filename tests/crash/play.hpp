@@ -22,7 +22,7 @@ struct Report {
   struct Text {
     char text[500];
   };
-  std::atomic<long> instructions, points, kills, asleep, violations, leaks, most_leaked;
+  std::atomic<long> instructions, points, kills, asleep, violations, leaks, most_leaked, leaked;
   std::atomic<std::int64_t> worst_ns;
   std::atomic<long> worst_at;
   std::atomic<long> beat;        // changes as long as something goes on

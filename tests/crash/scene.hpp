@@ -27,14 +27,15 @@ struct Fate {
 
 // One life of the objects of a scene, made anew for each kill in the process that then steps and survives ("the survivor").
 struct Act {
-  std::function<void()> prepare = {};  // in the victim, before its steps are counted
-  std::function<void()> operation;     // in the victim: what is stepped
-  std::function<void()> before = {};   // in the survivor, when the victim stands before the operation
-  std::function<void()> unblock = {};  // in the survivor, when the victim sleeps in the operation for the first time
-  std::function<void(Fate)> survive;   // in the survivor, after the kill: script and invariants; throws Violation
-  // Instead of prepare and operation: a process that already runs and is to be stepped, from where it calls begin() on to where it calls
-  // end(). It waits, asleep, in await_stepper().
+  std::function<void()> prepare = {};    // in the victim, before its steps are counted
+  std::function<void()> operation = {};  // in the victim: what is stepped
+  std::function<void()> before = {};     // in the survivor, when the victim stands before the operation
+  std::function<void()> unblock = {};    // in the survivor, when the victim sleeps in the operation for the first time
+  std::function<void(Fate)> survive = {};  // in the survivor, after the kill: script and invariants; throws Violation
+  // Instead of prepare and operation: a process that already runs and is to be stepped, from where begin() was called to where it calls
+  // end(). It sleeps, in await_stepper() unless begin() was called for it.
   std::function<pid_t()> victim = {};
+  bool exits = false;  // the operation ends with the victim's process, which is the survivor's to reap
 };
 
 struct Scene {

@@ -24,6 +24,8 @@
 namespace crash {
 namespace {
 
+constexpr int kAtExit = SIGTRAP | PTRACE_EVENT_EXIT << 8;
+
 void traced(long result, const char* what) {
   if (result < 0) throw std::runtime_error(std::string(what) + ": " + std::strerror(errno));
 }
@@ -85,8 +87,9 @@ Stepped::Stepped(const std::function<void()>& f) : pid_(::fork()) {
   tick(true);
 }
 
-Stepped::Stepped(pid_t running) : pid_(running) {
-  traced(::ptrace(PTRACE_SEIZE, pid_, nullptr, PTRACE_O_EXITKILL), "PTRACE_SEIZE");
+Stepped::Stepped(pid_t running, bool exits) : pid_(running), leave_(exits) {
+  const long options = PTRACE_O_EXITKILL | (exits ? PTRACE_O_TRACEEXIT : 0);
+  traced(::ptrace(PTRACE_SEIZE, pid_, nullptr, options), "PTRACE_SEIZE");
   traced(::ptrace(PTRACE_INTERRUPT, pid_, nullptr, nullptr), "PTRACE_INTERRUPT");
   ::waitpid(pid_, &status_, __WALL);
   pin_to_stage(pid_);
@@ -109,6 +112,7 @@ Stepped::Stop Stepped::go_on() {
       continue;
     }
     if (got < 0 || !WIFSTOPPED(status_)) return pid_ = 0, Stop::ended;
+    if (status_ >> 8 == kAtExit) return Stop::ended;
     if (WSTOPSIG(status_) != SIGTRAP) signal_ = WSTOPSIG(status_);
     return Stop::stopped;
   }
@@ -121,9 +125,17 @@ void Stepped::kill() {
   tick(false);
   if (pid_ <= 0) return;
   ::kill(pid_, SIGKILL);
-  do {
-    while (::waitpid(pid_, &status_, __WALL) < 0 && errno == EINTR) {}
-  } while (WIFSTOPPED(status_));
+  if (status_ >> 8 == kAtExit) ::ptrace(PTRACE_CONT, pid_, nullptr, nullptr);  // which SIGKILL does not wake
+  const int how = WEXITED | WSTOPPED | __WALL | (leave_ ? WNOWAIT : 0);
+  for (siginfo_t info{};;) {
+    if (::waitid(P_PID, static_cast<id_t>(pid_), &info, how) != 0) {
+      if (errno == EINTR) continue;
+      break;
+    }
+    if (info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED) break;
+    // At its exit, where it was to stop.
+    ::ptrace(PTRACE_CONT, pid_, nullptr, nullptr);
+  }
   pid_ = 0;
 }
 

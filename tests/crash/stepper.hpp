@@ -16,8 +16,9 @@ class Stepped {
  public:
   // Forks a child that is stepped from where `f` calls begin(), see scene.hpp.
   explicit Stepped(const std::function<void()>& f);
-  // Takes hold of a process that sleeps in await_stepper().
-  explicit Stepped(pid_t running);
+  // Takes hold of a process that sleeps. `exits`: it is to end by itself; stops then before it is gone (`ended`), and stays to be
+  // reaped by somebody else.
+  Stepped(pid_t running, bool exits);
   Stepped(const Stepped&) = delete;
   Stepped& operator=(const Stepped&) = delete;
   ~Stepped() { kill(); }
@@ -25,7 +26,7 @@ class Stepped {
   enum class Stop : std::uint8_t {
     stopped,  // it stands before its next instruction
     sleeps,   // it is asleep in a system call; go_on() waits for the next stop
-    ended,    // by itself
+    ended,    // by itself, or it is about to
   };
   Stop step();
   Stop go();     // to the next breakpoint, at full speed
@@ -42,7 +43,8 @@ class Stepped {
  private:
   Stop resume(int how);
   pid_t pid_ = 0;
-  int signal_ = 0;  // to be delivered when it goes on
+  bool leave_ = false;  // do not reap
+  int signal_ = 0;      // to be delivered when it goes on
   int status_ = 0;
 };
 

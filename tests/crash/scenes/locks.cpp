@@ -86,10 +86,10 @@ void add_lock(Scenes& scenes, const std::string& type) {
                                        use(lock, fate);
                                      }};
                     }});
-  scenes.push_back({"locks", type + "::acquire, for 30 ms in vain", [] {
+  scenes.push_back({"locks", type + "::acquire, for 2 ms in vain", [] {
                       L lock;
                       lock.acquire();
-                      return Act{.operation = [lock]() mutable { lock.acquire(true, 30ms); },
+                      return Act{.operation = [lock]() mutable { lock.acquire(true, 2ms); },
                                  .survive =
                                      [lock](Fate fate) mutable {
                                        lock.release();

@@ -64,12 +64,12 @@ void add_condition(Scenes& scenes) {
                                      },
                                  .survive = [condition](Fate) { use(condition); }};
                     }});
-  scenes.push_back({"signals", "Condition::wait, for 30 ms in vain", [] {
+  scenes.push_back({"signals", "Condition::wait, for 2 ms in vain", [] {
                       mp::Condition condition;
                       return Act{.operation =
                                      [condition]() mutable {
                                        condition.acquire();
-                                       condition.wait(30ms);
+                                       condition.wait(2ms);
                                        condition.release();
                                      },
                                  .survive = [condition](Fate) { use(condition); }};
@@ -187,9 +187,9 @@ void add_event(Scenes& scenes) {
                                  .unblock = [event]() mutable { event.set(); },
                                  .survive = [=](Fate) { use(event); }};
                     }});
-  scenes.push_back({"signals", "Event::wait, for 30 ms in vain", [use] {
+  scenes.push_back({"signals", "Event::wait, for 2 ms in vain", [use] {
                       mp::Event event;
-                      return Act{.operation = [event] { event.wait(30ms); }, .survive = [=](Fate) { use(event); }};
+                      return Act{.operation = [event] { event.wait(2ms); }, .survive = [=](Fate) { use(event); }};
                     }});
 }
 
