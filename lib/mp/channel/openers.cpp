@@ -4,6 +4,7 @@
 
 #include <mutex>
 
+#include "mp/memory/family.hpp"
 #include "mp/memory/ref.hpp"
 #include "mp/os/clock.hpp"
 
@@ -48,9 +49,16 @@ bool Openers::is_time_to_look() noexcept {
 }
 
 bool Openers::look_now() noexcept {
+  {
+    std::lock_guard guard(lock_);
+    handles_.drop_dead();
+    given_.drop_dead();
+    if (settle()) return true;
+    if (handles_.sum() != 0) return false;
+  }
+  // Only messages hold it: such as the arguments of a process that was killed before it read them.
+  memory::sweep();
   std::lock_guard guard(lock_);
-  handles_.drop_dead();
-  given_.drop_dead();
   return settle();
 }
 

@@ -55,6 +55,7 @@ constexpr std::chrono::seconds kBirth{5};
 
 std::array<void (*)() noexcept, 16> child_hooks;
 std::size_t child_hook_count = 0;
+void (*retirement_hook)(Tag, Offset) noexcept = nullptr;
 
 Member& entry(std::size_t index) noexcept { return at<Member>(kMembers)[index]; }
 State state_of(std::size_t index) noexcept { return {entry(index).state.load(std::memory_order_acquire)}; }
@@ -340,6 +341,8 @@ void dismiss(Tag tag) noexcept {
   return pid;
 }
 
+void at_retirement(void (*hook)(Tag, Offset) noexcept) noexcept { retirement_hook = hook; }
+
 bool retire(Tag tag) noexcept {
   std::size_t index = index_of(tag);
   if (alive(tag)) return false;
@@ -349,7 +352,11 @@ bool retire(Tag tag) noexcept {
   if (!move(index, now, make_state(Phase::retiring, now.generation(), self()))) return false;
   Member& m = entry(index);
   empty_bag(m);
-  if (Offset record = m.record.exchange(0, std::memory_order_acq_rel)) release(record);
+  if (Offset record = m.record.load(std::memory_order_acquire)) {
+    if (retirement_hook) retirement_hook(tag, record);
+    m.record.store(0, std::memory_order_release);
+    release(record);
+  }
   recover(tag);
   m.state.store(make_state(Phase::free, now.generation(), kNobody).raw, std::memory_order_release);
   return true;

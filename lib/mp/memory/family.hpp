@@ -80,6 +80,10 @@ bool retire(Tag tag) noexcept;
 // Retires every dead member, at most once in 20 ms for the whole family; called by whoever has waited in vain for a while.
 void sweep() noexcept;
 
+// Called with each member that retires and its record (0: none), before that is released: what the record keeps for the member alone is of
+// no use any more. Called again where the sweeper was killed in it. One hook, set before the first process is made.
+void at_retirement(void (*hook)(Tag tag, Offset record) noexcept) noexcept;
+
 // Called in every fork child right after it has become a member, in the order of registration: rooms reset there what a
 // copy must not inherit. At most 16, before the first fork; no locks are held.
 void at_fork_in_child(void (*hook)() noexcept);

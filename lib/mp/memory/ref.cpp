@@ -99,11 +99,19 @@ void destroy(Offset object) noexcept {
   deallocate(object);
 }
 
-// The place of `object` in the bag; taken and filled, the object already counted for it.
-void enter(Offset object) {
+// The place of `object` in the bag; taken and filled. `count`: it is not yet counted for that. A kill between count and place leaks
+// one count and frees nothing early; all that takes time comes before.
+void enter(Offset object, bool count) {
   auto* entry = take_entry();
+  try {
+    holdings().emplace(object, Holding{1, entry});
+  } catch (...) {
+    free_entries().push_back(entry);
+    throw;
+  }
+  touch(object);
+  if (count) retain(object);
   entry->store(object, std::memory_order_release);
-  holdings().emplace(object, Holding{1, entry});
 }
 
 }  // namespace
@@ -142,14 +150,7 @@ void Ref::hold(Offset object) {
     ++found->second.refs;
     return;
   }
-  // Counted first, entered second: a kill between the two leaks one count and frees nothing early.
-  retain(object);
-  try {
-    enter(object);
-  } catch (...) {
-    release(object);
-    throw;
-  }
+  enter(object, true);
 }
 
 void Ref::drop(Offset object) noexcept {
@@ -159,8 +160,9 @@ void Ref::drop(Offset object) noexcept {
   if (found == map.end() || --found->second.refs > 0) return;
   auto* entry = found->second.entry;
   map.erase(found);
-  entry->store(0, std::memory_order_release);  // left first, uncounted second
   free_entries().push_back(entry);
+  touch(object);
+  entry->store(0, std::memory_order_release);  // left first, uncounted second, and nothing that takes time between
   guard.unlock();
   release(object);
 }
@@ -168,7 +170,7 @@ void Ref::drop(Offset object) noexcept {
 Ref Ref::first(Offset object) {
   std::lock_guard guard(detail::bag_mutex);
   try {
-    enter(object);
+    enter(object, false);
   } catch (...) {
     release(object);
     throw;

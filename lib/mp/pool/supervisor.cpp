@@ -29,8 +29,8 @@ constexpr std::int64_t kOomLook = 1'000'000'000;
 constexpr std::size_t kMostOomGroups = 16;
 // From SIGTERM to SIGKILL, ns.
 constexpr std::int64_t kGrace = 500'000'000;
-// Nothing under way: only news wakes the supervisor. Looking once in a long while costs nothing.
-constexpr std::chrono::nanoseconds kIdle = std::chrono::seconds(60);
+// Nothing under way: only news wakes the supervisor. But nobody tells of the death of the server and, with it, of the workers.
+constexpr std::chrono::nanoseconds kIdle = std::chrono::milliseconds(500);
 // While some task has a time limit.
 constexpr std::chrono::nanoseconds kClockLook = std::chrono::milliseconds(5);
 // How long a process may take to obey SIGSTOP.
@@ -52,11 +52,11 @@ os::UniqueFd hold(const process::Record& record) noexcept {
   }
 }
 
-// Ended from outside, not by what it ran: a signal that somebody sends, or its server's death.
+// Ended from outside, not by what it ran: a signal that somebody sends, or its server's death, with which nobody may know its exit code.
 bool ended_from_outside(const process::Record& record) noexcept {
   process::Status status = process::status_of(record);
   int code = status.code();
-  return status.phase() == process::Phase::abandoned ||
+  return status.phase() == process::Phase::abandoned || !memory::alive(record.server) ||
          (status.phase() == process::Phase::ended && (code == -SIGKILL || code == -SIGTERM));
 }
 
@@ -77,7 +77,11 @@ Supervisor::Supervisor(ProcessEngine& engine, EngineOptions options)
   try {
     oom_groups_.push_back(std::make_unique<OomGroup>(os::OomCounter::of(::getpid())));
     start_server();
-    for (std::uint32_t i = 0; i < workers_.size(); ++i) launch(i);
+    try {
+      for (std::uint32_t i = 0; i < workers_.size(); ++i) launch(i);
+    } catch (const Error&) {
+      if (server_->usable()) throw;  // else it was killed meanwhile, and the thread starts another
+    }
     start_thread();
   } catch (...) {
     discard(initializer_);
@@ -194,7 +198,7 @@ void Supervisor::wait_for_news(std::uint32_t seen) noexcept {
                                           static_cast<std::uint32_t>(WorkerPhase::starting);
   std::chrono::nanoseconds limit = kIdle;
   if (board_.more_hands(os::monotonic_now())) limit = std::chrono::milliseconds(1);
-  else if (starting || board_.pending() || engine_.mode_.load(std::memory_order_relaxed) != Mode::open)
+  else if (starting || board_.busy() || board_.pending() || engine_.mode_.load(std::memory_order_relaxed) != Mode::open)
     limit = os::kSlice;
   if (engine_.timed_.load(std::memory_order_relaxed) > 0) limit = std::min(limit, kClockLook);
   board_.wait_signal(seen, limit);
@@ -288,9 +292,7 @@ void Supervisor::bury(std::uint32_t index) noexcept {
     } catch (...) {}
   } else if (phase == WorkerPhase::starting && workers_[index].reason == Reason::none) {
     const process::Record& record = record_of(workers_[index].record);
-    const std::int64_t now = os::monotonic_now().count();
-    if (++failed_starts_ == 1) failing_since_ = now;
-    if (failed_starts_ >= kMostFailedStarts && (!ended_from_outside(record) || now - failing_since_ >= kKilledTooLong))
+    if (too_many_failed_starts(ended_from_outside(record)))
       why = std::to_string(failed_starts_) +
             " workers in a row ended before they could work; the last: " + end_text(record);
   }
@@ -339,19 +341,29 @@ void Supervisor::settle_victim(std::uint32_t index, SlotTask& task) noexcept {
   engine_.lose(task, std::move(error), cancelled ? Phase::cancelled : Phase::done);
 }
 
+// Counts one more start that came to nothing.
+bool Supervisor::too_many_failed_starts(bool by_others) noexcept {
+  const std::int64_t now = os::monotonic_now().count();
+  if (++failed_starts_ == 1) failing_since_ = now;
+  return failed_starts_ >= kMostFailedStarts && (!by_others || now - failing_since_ >= kKilledTooLong);
+}
+
 void Supervisor::replace_workers() noexcept {
   const Mode mode = engine_.mode_.load(std::memory_order_acquire);
   if (mode != Mode::open && !(mode == Mode::closing && board_.pending())) return;
+  bool served = server_->usable();
   try {
     bool living = std::any_of(workers_.begin(), workers_.end(), [](const Worker& w) { return !w.ended; });
-    if (!server_->usable()) {
+    if (!served) {
       if (living) return;  // they are ending with their server
       start_server();
+      served = true;
     }
     for (std::uint32_t i = 0; i < workers_.size(); ++i)
       if (workers_[i].ended) launch(i);
   } catch (const std::exception& e) {
-    if (++failed_starts_ >= kMostFailedStarts) break_pool(std::string("no worker can be started: ") + e.what());
+    const bool killed = served && !server_->usable();  // in the midst of it
+    if (too_many_failed_starts(killed)) break_pool(std::string("no worker can be started: ") + e.what());
   }
 }
 

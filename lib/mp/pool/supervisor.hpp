@@ -74,6 +74,7 @@ class Supervisor {
   void settle_victim(std::uint32_t index, SlotTask& task) noexcept;
   void check_limits() noexcept;
   void replace_workers() noexcept;
+  bool too_many_failed_starts(bool by_others) noexcept;
   void break_pool(const std::string& why) noexcept;
   void lose_waiting(Mode mode) noexcept;
   void kill_workers() noexcept;

@@ -202,6 +202,8 @@ class alignas(alignof(WorkerEntry)) TaskBoard {
   void recycle(std::uint32_t index, std::uint32_t generation) noexcept {
     slot(index).state.store(word::make(Phase::free, generation), std::memory_order_release);
   }
+  // Whether some worker does not sleep (or died awake).
+  bool busy() const noexcept { return awake() > 0; }
   // Whether tasks wait for a worker, as far as can be seen.
   bool pending() const noexcept;
 

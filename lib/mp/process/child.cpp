@@ -41,7 +41,6 @@ struct alignas(256) Mine {
   Role role = Role::root;
   unsigned children = 0;
   std::string name;  // "": as in the record
-  memory::Ref payload;
 };
 static_assert(sizeof(Mine) == 256);
 union Undestroyed {  // it outlives every destructor
@@ -72,7 +71,6 @@ std::string name_of(const Mine& m) {
   m.own.store(nullptr, std::memory_order_relaxed);
   m.end_of.store(memory::kNobody, std::memory_order_relaxed);
   m.children = 0;
-  m.payload = {};
   forget_concluding();
   forget_children();
   forget_forkserver();
@@ -217,16 +215,13 @@ void report_uncaught() noexcept {
 void live_entry(Record& record, Role role) noexcept {
   live(record, role, [&record] {
     Entry entry = pickle::code_as<Entry>(record.entry);
-    Offset payload = record.payload.load(std::memory_order_acquire);
-    if (payload) {
-      mine().payload = memory::Ref(payload);
-      if (Offset mine_now = record.payload.exchange(0, std::memory_order_acq_rel)) memory::release(mine_now);
-    }
-    return entry(payload);
+    return entry(record.payload.load(std::memory_order_acquire));
   });
 }
 
-void drop_payload() noexcept { mine().payload = {}; }
+void drop_payload() noexcept {
+  if (Record* record = own_record()) drop_payload_of(*record);
+}
 
 void watch_own_end() {
   static std::mutex registering;

@@ -16,10 +16,18 @@ namespace {
 
 void destroy_record(void* object) noexcept {
   Record& record = *static_cast<Record*>(object);
-  if (Offset payload = record.payload.exchange(0, std::memory_order_acq_rel)) memory::release(payload);
+  drop_payload_of(record);
   if (Offset bell = std::exchange(record.bell_object, 0)) memory::release(bell);
 }
 const bool known [[maybe_unused]] = memory::set_destroyer(memory::Kind::record, destroy_record);
+
+// Killed before it had read what it was given: the handles in there are nobody's, however long somebody keeps the record. A child
+// of the program's own fork(2) has the record of its parent.
+void on_retirement(memory::Tag tag, Offset object) noexcept {
+  Record& record = *memory::at<Record>(object);
+  if (record.tag == tag) drop_payload_of(record);
+}
+const bool listening [[maybe_unused]] = (memory::at_retirement(on_retirement), true);
 
 // Two threads that conclude at once: the first gets the kernel's answer, the second must not guess meanwhile.
 std::mutex concluding;
@@ -48,6 +56,14 @@ os::Usage SharedUsage::load() const noexcept {
   return {user_time.load(std::memory_order_relaxed), system_time.load(std::memory_order_relaxed),
           peak_memory.load(std::memory_order_relaxed), minor_faults.load(std::memory_order_relaxed),
           major_faults.load(std::memory_order_relaxed)};
+}
+
+// Each step can be taken again by another process where one dies: what is not yet released still stands there.
+void drop_payload_of(Record& record) noexcept {
+  if (Offset payload = record.payload.load(std::memory_order_acquire)) {
+    empty_call(payload);
+    if (record.payload.compare_exchange_strong(payload, 0, std::memory_order_acq_rel)) memory::release(payload);
+  }
 }
 
 memory::Ref make_record() {

@@ -108,7 +108,7 @@ struct Record {
   std::atomic<std::uint32_t> held;     // a Held: whether its parent has a pidfd of it, and so will learn its end
   SharedUsage usage;                   // zeros until it ended
   std::atomic<Offset> inbox;           // a server's: records to start, newest first, linked by `next`
-  std::atomic<Offset> payload;         // an object, counted; taken over by the process when it runs
+  std::atomic<Offset> payload;         // an object, counted, until the process has read it or is dead
   Offset next;                         // written by the pusher before the push
   Offset bell;                         // a futex word (LaunchOptions::bell), or 0
   Offset bell_object;                  // the object it lies in, counted
@@ -130,6 +130,11 @@ static_assert(offsetof(Record, status) == 0 && sizeof(Record) <= 4096 - sizeof(m
 
 // A new record with nothing but zeros (and no tether) in it.
 memory::Ref make_record();
+
+// Lets go of what a process was given, and of what that names: when it has read it, or is dead.
+void drop_payload_of(Record& record) noexcept;
+// Releases the objects that a payload names, if it is a call (process.cpp), one after another.
+void empty_call(Offset payload) noexcept;
 
 // The calling process's own record; nothing in a process that was not started through this library.
 Record* own_record() noexcept;

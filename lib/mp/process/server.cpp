@@ -291,13 +291,20 @@ const bool made [[maybe_unused]] = (fork_server(), true);
 
 memory::Ref launch_forkserver(Entry entry, const memory::Ref& payload, const LaunchOptions& options) {
   ForkServer& f = fork_server();
-  // A server that dies meanwhile is replaced; one that dies each time is an error.
-  for (int tries = 0; tries < 3; ++tries) {
+  // A server that dies meanwhile is replaced; one that dies each time is an error, unless somebody just happens to kill many.
+  constexpr int kMostTries = 3;
+  const os::Deadline killed_too_long(std::chrono::seconds(2));
+  for (int tries = 0; tries < kMostTries || !killed_too_long.passed(); ++tries) {
     memory::Ref ref;
     {
       std::lock_guard guard(f.mutex);
       if (!f.server.usable()) f.server = Server::clean("forkserver");
-      ref = f.server.launch(entry, payload, options);
+      try {
+        ref = f.server.launch(entry, payload, options);
+      } catch (const Error&) {
+        if (f.server.usable()) throw;
+        continue;
+      }
     }
     switch (await_started(ref, os::Deadline())) {
       case Started::running: return ref;
@@ -306,7 +313,7 @@ memory::Ref launch_forkserver(Entry entry, const memory::Ref& payload, const Lau
       default: break;
     }
   }
-  throw Error("the forkserver died three times in a row before it could start process " + options.name);
+  throw Error("the forkserver died again and again before it could start process " + options.name);
 }
 
 pid_t forkserver_pid() {

@@ -1,6 +1,7 @@
 #include <mp/pool/executor.hpp>
 
 #include <doctest/doctest.h>
+#include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -21,6 +22,8 @@
 #include <mp/sync/barrier.hpp>
 #include <mp/sync/event.hpp>
 #include <mp/sync/value.hpp>
+
+#include "child.hpp"
 
 using namespace std::chrono_literals;
 
@@ -420,6 +423,36 @@ TEST_CASE("a pool whose zygote is killed goes on with new workers") {
     } catch (const mp::WorkerCrashed&) {}
   }
   CHECK(values >= 98);
+}
+
+// Nothing rings for the death of a zygote: its workers die by the kernel's hand, and it was to tell of them.
+TEST_CASE("the death of a zygote is noticed though nobody waits for a result, in a busy pool as in an idle one") {
+  mp::ProcessPoolExecutor pool(2);
+  for (bool busy : {false, true}) {
+    CAPTURE(busy);
+    const pid_t zygote = pool.submit([] { return ::getppid(); }).result(30s);
+    std::atomic<int> called{0};
+    if (busy) pool.submit(sleep_for_ever).add_done_callback([&](auto&) { ++called; });
+    std::this_thread::sleep_for(50ms);  // all asleep that will sleep
+    ::kill(zygote, SIGKILL);
+    if (!busy) pool.submit(square, 3).add_done_callback([&](auto& f) { called += f.result() == 9; });
+    CHECK(test::eventually([&] { return called == 1; }, 20s));
+  }
+}
+
+TEST_CASE("zygotes killed at their birth are replaced until one gets through") {
+  static test::Shared<std::atomic<int>> to_die;
+  static const int registered = ::pthread_atfork(nullptr, nullptr, [] {
+    if (*to_die > 0 && to_die->fetch_sub(1) > 0) ::raise(SIGKILL);
+  });
+  REQUIRE(registered == 0);
+  for (int i = 0; i < 3; ++i) {
+    *to_die = 8;
+    mp::ProcessPoolExecutor pool(2);
+    CHECK(pool.submit(square, 6).result(30s) == 36);
+    CHECK(*to_die <= 0);
+    *to_die = 0;
+  }
 }
 
 // Workers beyond the number of CPUs are woken only once tasks wait for a while.

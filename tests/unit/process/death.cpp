@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "mp/channel/connection.hpp"
 #include "mp/errors.hpp"
 #include "mp/memory/family.hpp"
 #include "mp/os/call.hpp"
@@ -28,6 +29,7 @@ void exits(int code) { ::_exit(code); }
 void sleeps() {
   for (;;) ::pause();
 }
+void keeps(mp::Connection) { sleeps(); }
 // A chain of daemons, each of which writes its pid.
 void chain(int depth, int method, Offset words) {
   Words::at(words, depth) = ::getpid();
@@ -243,6 +245,21 @@ TEST_CASE("a crash is described by the process itself") {
       auto& record = crash_of(method, +[] { std::abort(); });
       CHECK(mp::process::status_of(record).code() == -SIGABRT);
       CHECK(record.crash.signal == SIGABRT);
+    }
+  }
+}
+
+TEST_CASE("an end of a pipe that was given to a process killed before it took it is closed") {
+  for (auto method : {mp::spawn, mp::forkserver}) {
+    CAPTURE(mp::to_string(method));
+    for (int i = 0; i < 5; ++i) {
+      auto [here, there] = mp::Pipe();
+      mp::Process p({.context = method}, keeps, there);
+      p.start();
+      p.kill();  // its main has hardly begun
+      there.close();
+      CHECK_THROWS_AS(here.recv_for<int>(30s), mp::EOFError);
+      p.join();
     }
   }
 }
