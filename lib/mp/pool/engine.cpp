@@ -171,7 +171,7 @@ void ProcessEngine::line_up(SlotTask& t, const TaskOptions& options) {
     std::lock_guard guard(line_mutex_);
     refuse_unless_open();
     t.number_ = ++posted_;
-    board_->post(t.index_);
+    board_->post(t.index_, held_);
   }
   board_->ring();
 }

@@ -83,6 +83,7 @@ struct alignas(64) Slot {
   Outcome outcome;
   std::uint8_t attempts_left;  // further tries after a failure; written by whoever holds the slot
   std::uint8_t rare;
+  std::uint8_t crowd;   // how many eights of tasks were under way when it was posted, 255 at most
   pickle::CodeRef run;  // void run(pickle::Reader&, pickle::Writer&)
   std::uint32_t argument_bytes, result_bytes;
   std::byte place[kInline];         // the arguments', then the result's bytes where they fit
@@ -178,8 +179,9 @@ class alignas(alignof(WorkerEntry)) TaskBoard {
 
   // Slots [first, first + kSlotsInSegment) of the next segment, all free. Throws SharedMemoryFull.
   std::uint32_t grow();
-  // Puts a filled slot in line and lets the workers see it. Throws SharedMemoryFull, the slot then being free.
-  void post(std::uint32_t index);
+  // Puts a filled slot in line and lets the workers see it, `under_way` tasks of the owner being posted or not yet freed.
+  // Throws SharedMemoryFull, the slot then being free.
+  void post(std::uint32_t index, std::uint64_t under_way);
   // The slot again in line after its worker's death; as post().
   void post_again(std::uint32_t index, std::uint32_t dead_worker);
   // After a post: wakes a worker if none is looking and one sleeps. That with the lowest number: its caches are warm, and the others may
@@ -242,7 +244,7 @@ class alignas(alignof(WorkerEntry)) TaskBoard {
   const Place* place_at(std::uint64_t position) const noexcept;
   bool try_claim(std::uint32_t me, std::uint32_t& index) noexcept;
   bool nothing_to_do() const noexcept { return !pending() && !closing_.load(std::memory_order_relaxed); }
-  bool look(std::uint32_t me, std::uint32_t posted_on) noexcept;
+  bool look(std::uint32_t me, std::uint32_t posted_on, std::uint32_t crowd) noexcept;
   void sleep(std::uint32_t me, std::uint32_t posted_on) noexcept;
   bool ring_one() noexcept;
   std::uint32_t awake() const noexcept { return workers_ - asleep_.size(workers_); }

@@ -1,6 +1,7 @@
 // What the machine itself can do: one cache line from core to core and back, spinning and with futexes; an ideal ring;
 // memcpy; fork and posix_spawn bare. No design on this hardware is faster, so every ratio to these says what is left.
 #include <linux/futex.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <vector>
 
 #include "beside.hpp"
@@ -177,6 +179,54 @@ void ring_and_back() {
   });
 }
 
+// How the time for a task grows with tasks queued where there is no pool: a line for each, written by one process, worked on by
+// another as soon as it is there, read again by the first. Memory that is used for the first time costs both of them.
+struct alignas(64) Line {
+  std::atomic<long> task{0}, result{0};
+};
+
+// Nanoseconds a task. Few tasks are repeated in memory that was used before; many find it fresh, as in the pool.
+double queued_time(std::size_t count) {
+  const std::size_t passes = std::max<std::size_t>(1, size(300'000, 1000) / count), warm = passes > 1;
+  const std::size_t bytes = count * sizeof(Line);
+  void* pages = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) throw std::bad_alloc();
+  auto* lines = static_cast<Line*>(pages);
+  Beside worker([=] {
+    pin_to_cpu(1);
+    for (std::size_t n = 0; n < (warm + passes) * count; ++n) {
+      Line& line = lines[n % count];
+      const long task = static_cast<long>(n) + 1;
+      while (line.task.load(std::memory_order_acquire) != task) relax();
+      line.result.store(next(task), std::memory_order_release);
+    }
+  });
+  pin_to_cpu(0);
+  long n = 0;
+  auto pass = [&] {
+    for (std::size_t i = 0; i < count; ++i)
+      lines[i].task.store(n + static_cast<long>(i) + 1, std::memory_order_release);
+    for (std::size_t i = 0; i < count; ++i)
+      while (lines[i].result.load(std::memory_order_acquire) != n + static_cast<long>(i) + 2) relax();
+    n += static_cast<long>(count);
+  };
+  if (warm) pass();
+  auto begin = Clock::now();
+  for (std::size_t i = 0; i < passes; ++i) pass();
+  const double each = nanoseconds(Clock::now() - begin) / static_cast<double>(passes * count);
+  worker.join();
+  ::munmap(pages, bytes);
+  return each;
+}
+
+void queued() {
+  std::vector<double> each;
+  for (std::size_t count : {1000ul, 10'000ul, 100'000ul, 1'000'000ul, 10'000'000ul})
+    each.push_back(queued_time(std::min(count, size(count, 1000))));
+  auto [least, most] = std::minmax_element(each.begin(), each.end());
+  print("value", *most / *least);
+}
+
 // 1 KiB into a buffer and out of it, by one process: no other core has to see it.
 void memcpy_one_core() {
   std::size_t count = size(1'000'000, 1000);
@@ -230,6 +280,7 @@ int main(int argc, char** argv) {
                    {"memcpy-kib", memcpy_kib},
                    {"memcpy-one-core", memcpy_one_core},
                    {"ring-and-back", ring_and_back},
+                   {"queued", queued},
                    {"map-ints", map_ints},
                    {"prime", prime}}});
 }

@@ -291,6 +291,7 @@ std::vector<Case> memory_cases() {
                 {"10^5, ns/task", "ours", "queued-1e5"},
                 {"10^6, ns/task", "ours", "queued-1e6"},
                 {"10^7, ns/task", "ours", "queued-1e7"}},
+       .floors = {{"a line a task", "floors", "queued"}},
        .target = {at_most(1.5)},
        .combine = most_to_least},
       {.name = "beside/idle-pool",
