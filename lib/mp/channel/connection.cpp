@@ -65,9 +65,9 @@ void Connection::mp_pickle(pickle::Writer& w) const {
 }
 
 Connection Connection::mp_unpickle(pickle::Reader& r) {
-  memory::Ref pipe = pickle::load_ref(r, memory::Kind::stream);
+  memory::Ref pipe = pickle::load_ref<channel::PipeState>(r, memory::Kind::stream);
   const auto side = r.get<std::uint8_t>("connection");
-  if (!pipe || side > 1) pickle::malformed("connection", "it is neither end of a pipe");
+  if (side > 1) pickle::malformed("connection", "it is neither end of a pipe");
   return Connection(std::move(pipe), side);
 }
 

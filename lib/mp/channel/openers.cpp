@@ -12,7 +12,9 @@ namespace mp::channel {
 
 // Caller holds the lock. Messages are looked at last: a handle goes into one before it is closed, out of one after it is added.
 bool Openers::settle() noexcept {
-  const bool gone = handles_.sum() == 0 && memory::header_of(token_).holders.load(std::memory_order_acquire) <= 1;
+  const bool in_messages =
+      memory::is_any_object(token_) && memory::header_of(token_).holders.load(std::memory_order_acquire) > 1;
+  const bool gone = handles_.sum() == 0 && !in_messages;
   state_.store(gone ? 1 : 0, std::memory_order_release);
   return gone;
 }

@@ -12,17 +12,10 @@ memory::Ref make_blob(std::size_t size, std::size_t carried) {
 }
 
 bool is_blob(Offset object) noexcept {
-  if (!memory::is_object(object, memory::Kind::bytes)) return false;
-  const std::size_t room = memory::block_size(object - sizeof(memory::Header));
-  const Blob& blob = *memory::at<Blob>(object);
-  const std::size_t front = sizeof(memory::Header) + sizeof(Blob);
-  return room >= front && blob.size <= room - front && blob.carried <= (room - front - blob.size) / sizeof(Offset) &&
-         (blob.size + 7) / 8 * 8 + blob.carried * sizeof(Offset) <= room - front;
-}
-
-void release_checked(Offset object) noexcept {
-  if (object < sizeof(memory::Header) || memory::block_size(object - sizeof(memory::Header)) == 0) return;
-  if (memory::is_object(object, memory::header_of(object).kind)) memory::release(object);
+  const Blob* blob = memory::try_object<Blob>(object, memory::Kind::bytes);
+  if (blob == nullptr) return false;
+  const std::size_t room = memory::room_at(object) - sizeof(Blob), size = blob->size, carried = blob->carried;
+  return size <= room && carried <= room / sizeof(Offset) && (size + 7) / 8 * 8 + carried * sizeof(Offset) <= room;
 }
 
 }  // namespace mp::channel

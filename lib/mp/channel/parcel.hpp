@@ -32,9 +32,6 @@ memory::Ref make_blob(std::size_t size, std::size_t carried);
 // Whether `object` names a Blob whose numbers agree with its block.
 bool is_blob(Offset object) noexcept;
 
-// Gives up one count of an object that another process has named; does nothing if there is no such object.
-void release_checked(Offset object) noexcept;
-
 // What was taken out of a stream: the bytes, and the counts that came with them until it is destroyed.
 class Parcel {
  public:
@@ -45,7 +42,7 @@ class Parcel {
 
   std::span<const std::byte> payload() const noexcept { return payload_; }
   void clear() noexcept {
-    for (Offset object : carried_) release_checked(object);
+    for (Offset object : carried_) memory::try_release(object);
     carried_ = {};
     payload_ = {};
     blob_ = {};

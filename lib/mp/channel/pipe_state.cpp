@@ -11,7 +11,7 @@ namespace {
   auto& pipe = *static_cast<PipeState*>(object);
   for (Stream& stream : pipe.streams) stream.destroy();
   for (Openers& openers : pipe.openers) openers.destroy();
-  for (Offset token : pipe.tokens) memory::release(token);
+  for (Offset token : pipe.tokens) memory::try_release(token);
 });
 
 // Held by its pipe from the beginning, by no process.
@@ -45,9 +45,9 @@ void keep_in_child(memory::Tag child, std::span<const Offset> objects) {
   std::sort(tokens.begin(), tokens.end());
   tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
   for (Offset object : tokens) {
-    const Token& token = *memory::at<Token>(object);
-    if (token.side < 2 && memory::is_object(token.pipe, memory::Kind::stream))
-      memory::at<PipeState>(token.pipe)->openers[token.side].give(child);
+    const auto* token = memory::try_object<Token>(object, memory::Kind::pipe);
+    auto* pipe = token != nullptr ? memory::try_object<PipeState>(token->pipe, memory::Kind::stream) : nullptr;
+    if (pipe != nullptr && token->side < 2) pipe->openers[token->side].give(child);
   }
 }
 

@@ -33,7 +33,7 @@ void QueueBase::dump(pickle::Writer& w) const {
 }
 
 memory::Ref QueueBase::load(pickle::Reader& r, Flavour flavour, std::uint64_t element) {
-  return pickle::load_ref(r, memory::Kind::queue, queue_type(flavour, element));
+  return pickle::load_ref<QueueState>(r, memory::Kind::queue, queue_type(flavour, element));
 }
 
 void QueueBase::shut_down(bool immediate) const {

@@ -15,7 +15,7 @@ bool is_segment(Offset offset) noexcept {
 }
 // What keeps a damaged place from leading out of the arena. The arena's own word on the segment is asked for where one is entered or
 // freed: its tables are cache lines that a message has no other need of.
-bool is_inside(Offset segment) noexcept { return segment != 0 && segment + kSegment <= memory::detail::capacity; }
+bool is_inside(Offset segment) noexcept { return memory::lies_inside(segment, kSegment); }
 
 // `other_side`: the CPU that who makes it ready was last seen on.
 template <class Ready>
@@ -51,6 +51,8 @@ std::size_t Stream::size() const noexcept {
 
 // Whether a message begins at `place`, where consumers stand or stood.
 bool Stream::is_there(Place place) const noexcept {
+  if (place.segment() != 0 && !is_inside(place.segment())) [[unlikely]]
+    return true;  // who takes finds the damage
   const std::uint64_t record =
       place.segment() == 0
           ? make_record(Form::link, 0, 0)
@@ -133,10 +135,12 @@ void Stream::mend_tail() noexcept {
                                        std::memory_order_relaxed);
     return tail_.store(head.raw, std::memory_order_release);
   }
+  if (tail.position() + kLink > kSegment) return;  // damaged: the next put says so
   const std::byte* at = memory::at<std::byte>(tail.segment()) + tail.position();
   const Next last{tail, record_at(at).load(std::memory_order_relaxed), at + kRecordHead, 0};
   if (last.record == kNothing) return;
   if (last.form() == Form::link) return record_at(at).store(kNothing, std::memory_order_release);
+  if (tail.position() + last.length() + kLink > kSegment) return;
   std::uint64_t weight = last.size();
   if (last.form() == Form::blob) {
     Offset object;
@@ -225,7 +229,7 @@ Got Stream::try_take(Parcel& parcel) {
       parcel.carried_ = {blob.carried_offsets(), blob.carried};
     }
   }
-  if (object != 0) memory::release(object);
+  if (object != 0) memory::try_release(object);
   tell_writers();
   return Got::done;
 }
@@ -261,7 +265,7 @@ std::uint64_t Stream::finish_for_the_dead() noexcept {
 // One segment is kept for the producers, so that a steady stream allocates nothing.
 void Stream::recycle(Offset segment) noexcept {
   Offset none = 0;
-  if (!spare_.compare_exchange_strong(none, segment, std::memory_order_acq_rel)) memory::deallocate(segment);
+  if (!spare_.compare_exchange_strong(none, segment, std::memory_order_acq_rel)) memory::try_deallocate(segment);
 }
 
 bool Stream::wait_readable(const os::Deadline& deadline, const std::atomic<std::uint32_t>& stop) noexcept {
@@ -291,7 +295,7 @@ void Stream::destroy() noexcept {
   Place head{head_.load(std::memory_order_acquire)};
   for (Offset segment : {head.segment() ? head.segment() : first_.load(std::memory_order_acquire),
                          spare_.load(std::memory_order_acquire)})
-    if (is_segment(segment)) memory::deallocate(segment);
+    memory::try_deallocate(segment);
 }
 
 }  // namespace mp::channel

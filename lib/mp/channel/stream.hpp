@@ -161,6 +161,7 @@ class Stream {
   void destroy() noexcept;
 
  private:
+  friend struct StreamDamage;  // tests/fuzz: what another process may have written here
   class Putting {
    public:
     explicit Putting(Stream& stream) noexcept : stream_(stream) {

@@ -48,7 +48,7 @@ bool exchange(std::uint64_t page, Word from, Word to) noexcept {
 std::atomic<std::uint64_t>* bitmap_of(std::uint64_t page) noexcept {
   return at<std::atomic<std::uint64_t>>(arena().bitmaps) + page * kBitmapWords;
 }
-Offset page_offset(std::uint64_t page) noexcept { return arena().first_page + page * kPage; }
+Offset page_offset(std::uint64_t page) noexcept { return first_block + page * kPage; }
 
 // ---- size classes: 32 64 96 128, then four steps a doubling up to 32 KiB -------------------------------------------
 
@@ -263,19 +263,56 @@ struct Place {
   Word word;
 };
 
+struct Extent {
+  Offset begin;
+  std::size_t size;  // 0: no block
+};
+
 // The page that decides about the block around `offset`; a tail's first page.
 bool locate(Offset offset, Place& place) noexcept {
   Arena& a = arena();
-  if (offset < a.first_page) return false;
-  std::uint64_t page = (offset - a.first_page) / kPage;
+  if (!lies_inside(offset, 1)) return false;
+  std::uint64_t page = (offset - first_block) / kPage;
   if (page >= a.high_page.load(std::memory_order_acquire)) return false;
   place = {page, read(page)};
   if (place.word.kind() == PageKind::tail) {
     std::uint64_t first = place.word.argument();
+    if (first >= page) return false;
     place = {first, read(first)};
     if (place.word.kind() != PageKind::large || first + place.word.argument() <= page) return false;
   }
-  return place.word.kind() == PageKind::slab || place.word.kind() == PageKind::large;
+  if (place.word.kind() == PageKind::large) return lies_inside(page_offset(place.page), place.word.argument() * kPage);
+  return place.word.kind() == PageKind::slab && place.word.argument() < kClasses;
+}
+
+// The block that `offset` lies in, if it is handed out.
+Extent extent_of(Offset offset) noexcept {
+  Place place;
+  if (!locate(offset, place)) return {0, 0};
+  const Offset page = page_offset(place.page);
+  if (place.word.kind() == PageKind::large) return {page, place.word.argument() * kPage};
+  const std::size_t c = place.word.argument(), block = (offset - page) / class_size(c);
+  if (block >= blocks_in(c)) return {0, 0};
+  if (bitmap_of(place.page)[block / 64].load(std::memory_order_acquire) >> block % 64 & 1) return {0, 0};
+  return {page + block * class_size(c), class_size(c)};
+}
+
+enum class Freed { yes, no_block, twice };
+
+Freed free_block(Offset offset) noexcept {
+  Place place;
+  if (!locate(offset, place)) return Freed::no_block;
+  if (place.word.kind() == PageKind::large) {
+    std::uint64_t count = place.word.argument();
+    const bool keep = may_stay(count);
+    if (!exchange(place.page, place.word, make_word(PageKind::freeing, keep, self(), count))) return Freed::twice;
+    finish_freeing(place.page, count, keep);
+    return Freed::yes;
+  }
+  std::size_t c = place.word.argument(), block = (offset - page_offset(place.page)) / class_size(c);
+  if (block >= blocks_in(c)) return Freed::no_block;
+  std::uint64_t bit = 1ull << block % 64;
+  return bitmap_of(place.page)[block / 64].fetch_or(bit, std::memory_order_acq_rel) & bit ? Freed::twice : Freed::yes;
 }
 
 // ---- this process's slabs ------------------------------------------------------------------------------------------
@@ -446,15 +483,21 @@ void map_new_arena() {
   a.most_idle_pages = most_idle_pages();
   a.committed_bytes.store(kMembers, std::memory_order_relaxed);
   a.magic = kMagic;
+  detail::first_block = first_page;
 }
 
 void map_inherited_arena(int fd) {
+  // Who executes this program with descriptors and arguments of his own making decides what the child runs: he must be this user.
+  if (os::has_raised_rights())
+    throw Error("a program that runs with more rights than its caller has cannot be a spawned child");
+  if (!os::is_private_file(fd, kMembers))
+    throw Error("the inherited descriptor is not shared memory that is this user's alone");
   auto* head = reinterpret_cast<Arena*>(os::call_again(os::Call::mmap, [fd] {
     return reinterpret_cast<std::intptr_t>(::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 0));
   }));
   if (head == MAP_FAILED) throw OSError(errno, "mmap", "the inherited shared memory");
-  bool ours = head->magic == kMagic && head->layout == kLayout;
-  std::uint64_t size = head->capacity, agreed = head->agreed_base;
+  std::uint64_t size = head->capacity, agreed = head->agreed_base, first = head->first_page;
+  bool ours = head->magic == kMagic && head->layout == kLayout && first < size && os::is_private_file(fd, size);
   ::munmap(head, 4096);
   if (!ours) throw Error("the inherited descriptor is not the shared memory of this version of mp");
   void* where = map_at(agreed, size, fd);
@@ -462,6 +505,7 @@ void map_inherited_arena(int fd) {
   if (where == MAP_FAILED) throw OSError(errno, "mmap", "the family's shared memory");
   detail::base = static_cast<std::byte*>(where);
   detail::capacity = size;
+  detail::first_block = first;
   arena_descriptor = fd;
 }
 
@@ -469,7 +513,9 @@ void map_inherited_arena(int fd) {
 
 using namespace detail;
 
-bool at_agreed_address() noexcept { return reinterpret_cast<std::uint64_t>(detail::base) == arena().agreed_base; }
+bool at_agreed_address() noexcept {
+  return detail::base != nullptr && reinterpret_cast<std::uint64_t>(detail::base) == arena().agreed_base;
+}
 
 Offset allocate(std::size_t size, std::size_t align, Content content) {
   start();
@@ -497,31 +543,22 @@ Offset allocate(std::size_t size, std::size_t align, Content content) {
 }
 
 void deallocate(Offset offset) noexcept {
-  Place place;
-  if (!locate(offset, place)) stop("freeing what is no block", offset);
-  if (place.word.kind() == PageKind::large) {
-    std::uint64_t count = place.word.argument();
-    const bool keep = may_stay(count);
-    if (!exchange(place.page, place.word, make_word(PageKind::freeing, keep, self(), count)))
-      stop("freed twice", offset);
-    finish_freeing(place.page, count, keep);
-    return;
+  switch (free_block(offset)) {
+    case Freed::yes: break;
+    case Freed::no_block: stop("freeing what is no block", offset);
+    case Freed::twice: stop("freed twice", offset);
   }
-  std::size_t c = place.word.argument(), block = (offset - page_offset(place.page)) / class_size(c);
-  if (block >= blocks_in(c)) stop("freeing what is no block", offset);
-  std::uint64_t bit = 1ull << block % 64;
-  if (bitmap_of(place.page)[block / 64].fetch_or(bit, std::memory_order_acq_rel) & bit) stop("freed twice", offset);
 }
 
-std::size_t block_size(Offset offset) noexcept {
-  Place place;
-  if (!locate(offset, place)) return 0;
-  if (place.word.kind() == PageKind::large) return place.word.argument() * kPage;
-  std::size_t c = place.word.argument();
-  if (c >= kClasses) return 0;
-  std::size_t block = (offset - page_offset(place.page)) / class_size(c);
-  if (block >= blocks_in(c)) return 0;
-  return bitmap_of(place.page)[block / 64].load(std::memory_order_acquire) >> block % 64 & 1 ? 0 : class_size(c);
+bool try_deallocate(Offset offset) noexcept {
+  return offset != 0 && extent_of(offset).begin == offset && free_block(offset) == Freed::yes;
+}
+
+std::size_t block_size(Offset offset) noexcept { return extent_of(offset).size; }
+
+std::size_t room_at(Offset offset) noexcept {
+  const Extent block = extent_of(offset);
+  return block.size == 0 ? 0 : block.begin + block.size - offset;
 }
 
 Usage usage() noexcept { return {arena().committed_bytes.load(std::memory_order_relaxed), arena().capacity}; }

@@ -38,8 +38,9 @@ using Tag = std::uint32_t;
 inline constexpr Tag kNobody = 0;
 
 namespace detail {
-inline std::byte* base = nullptr;   // where this process has mapped the arena; set once by start()
-inline std::uint64_t capacity = 0;  // bytes reserved there
+inline std::byte* base = nullptr;      // where this process has mapped the arena; set once by start()
+inline std::uint64_t capacity = 0;     // bytes reserved there
+inline std::uint64_t first_block = 0;  // blocks lie from here on; before it, what only this room may touch
 }  // namespace detail
 
 // Makes this process's family (or joins the one it was born into: os/launch.hpp) if that has not happened yet. Every function that
@@ -59,7 +60,7 @@ inline Offset offset_of(const void* p) noexcept {
 }
 
 // Whether the arena lies at the address that the whole family has agreed on, so that raw pointers into it mean the same
-// everywhere. True but where a spawned process found that address taken.
+// everywhere. True but where a spawned process found that address taken, and where there is no arena yet.
 bool at_agreed_address() noexcept;
 
 enum class Content : std::uint8_t {
@@ -84,8 +85,36 @@ inline void map_ahead(const void* p, std::size_t size) noexcept {
     static_cast<void>(*reinterpret_cast<const volatile std::byte*>(at));
 }
 
-// Size of the block that `offset` lies in, 0 if it lies in none. For checking what another process says.
+// ---- what another process says ----
+// An offset, a size or a count that another process wrote may be anything: it is passed through one of these before it is used. Read it
+// once, into a variable of your own, and use that.
+
+// Whether `size` bytes from `offset` on lie where blocks can be: two comparisons, no look at memory. Keeps a wrong offset out of the
+// arena's own tables and from leading out of it, no more.
+inline bool lies_inside(Offset offset, std::uint64_t size) noexcept {
+  return offset >= detail::first_block && size <= detail::capacity && offset <= detail::capacity - size;
+}
+
+// Size of the block that `offset` lies in, 0 if it lies in none.
 std::size_t block_size(Offset offset) noexcept;
+
+// From `offset` to the end of the block that it lies in, 0 if it lies in none.
+std::size_t room_at(Offset offset) noexcept;
+
+// The `size` bytes from `offset` on if they lie in one block that is handed out, and so can be touched; else null.
+inline std::byte* block_at(Offset offset, std::size_t size) noexcept {
+  const std::size_t room = room_at(offset);
+  return room != 0 && size <= room ? at<std::byte>(offset) : nullptr;
+}
+// The same for `count` things of a kind.
+template <class T>
+T* array_at(Offset offset, std::uint64_t count) noexcept {
+  if (offset % alignof(T) != 0 || count > detail::capacity / sizeof(T)) return nullptr;
+  return reinterpret_cast<T*>(block_at(offset, count * sizeof(T)));
+}
+
+// deallocate() for an offset that may name no block, or not the beginning of one: false then, and nothing is freed.
+bool try_deallocate(Offset offset) noexcept;
 
 struct Usage {
   std::size_t committed;  // bytes taken from the kernel

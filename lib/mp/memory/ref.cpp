@@ -94,7 +94,8 @@ std::atomic<Offset>* take_entry() {
 
 void destroy(Offset object) noexcept {
   Header& header = header_of(object);
-  if (Destroyer d = destroyers[static_cast<std::size_t>(header.kind)]) d(at<void>(object));
+  const auto kind = static_cast<std::size_t>(header.kind);
+  if (Destroyer d = kind < std::size(destroyers) ? destroyers[kind] : nullptr) d(at<void>(object));
   header.kind = Kind::none;
   deallocate(object);
 }
@@ -127,11 +128,23 @@ void release(Offset object) noexcept {
   if (header_of(object).holders.fetch_sub(1, std::memory_order_acq_rel) == 1) destroy(object);
 }
 
+bool is_any_object(Offset object) noexcept {
+  if (object % 16 != 0 || object < sizeof(Header)) return false;
+  const auto* header = reinterpret_cast<const Header*>(block_at(object - sizeof(Header), sizeof(Header)));
+  if (header == nullptr || header->holders.load(std::memory_order_relaxed) == 0) return false;
+  return header->kind > Kind::none && header->kind < Kind::last;
+}
+
 bool is_object(Offset object, Kind kind, std::uint64_t type) noexcept {
-  if (object % 16 != 0 || object < sizeof(Header) || block_size(object - sizeof(Header)) == 0) return false;
+  if (!is_any_object(object)) return false;
   const Header& header = header_of(object);
-  return header.kind == kind && header.holders.load(std::memory_order_relaxed) > 0 &&
-         (type == 0 || header.type == type);
+  return header.kind == kind && (type == 0 || header.type == type);
+}
+
+bool try_release(Offset object) noexcept {
+  if (!is_any_object(object)) return false;
+  release(object);
+  return true;
 }
 
 Offset create_raw(Kind kind, std::uint64_t type, std::size_t size, std::size_t align, Content content) {
@@ -150,6 +163,7 @@ void Ref::hold(Offset object) {
     ++found->second.refs;
     return;
   }
+  if (!is_any_object(object)) throw UnpicklingError("a handle names no shared object in this family (any more)");
   enter(object, true);
 }
 
@@ -199,10 +213,14 @@ void copy_bag_for(Tag child) {
 void empty_bag(Member& dead) noexcept {
   while (Offset block = dead.bag.load(std::memory_order_acquire)) {
     Bag& bag = *at<Bag>(block);
-    for (std::size_t i = 0; i < bag.places; ++i)
-      if (Offset object = bag.entries()[i].exchange(0, std::memory_order_acq_rel)) release(object);
+    // What a damaged bag no longer names stays: leaked, but nobody else's is released for it.
+    const std::uint64_t places = array_at<Bag>(block, 1) ? bag.places : 0;
+    if (places == 0 || places > (room_at(block) - sizeof(Bag)) / sizeof(Offset))
+      return dead.bag.store(0, std::memory_order_release);
+    for (std::size_t i = 0; i < places; ++i)
+      if (Offset object = bag.entries()[i].exchange(0, std::memory_order_acq_rel)) try_release(object);
     dead.bag.store(bag.next.load(std::memory_order_relaxed), std::memory_order_release);
-    deallocate(block);
+    if (!try_deallocate(block)) return dead.bag.store(0, std::memory_order_release);
   }
 }
 

@@ -66,8 +66,23 @@ inline void touch(Offset object) noexcept {
 void retain(Offset object) noexcept;
 void release(Offset object) noexcept;
 
+// ---- what another process says: see arena.hpp ----
+
 // Whether `object` names a live object of that kind (and type, unless 0); false for any garbage.
 bool is_object(Offset object, Kind kind, std::uint64_t type = 0) noexcept;
+// Whether it names one of any kind.
+bool is_any_object(Offset object) noexcept;
+
+// Such an object as a T, with `extra` bytes behind it; null unless its block has room for that.
+template <class T>
+T* try_object(Offset object, Kind kind, std::uint64_t type = 0, std::size_t extra = 0) noexcept {
+  if (object % alignof(T) != 0 || !is_object(object, kind, type)) return nullptr;
+  if (extra > detail::capacity || room_at(object) < sizeof(T) + extra) return nullptr;
+  return at<T>(object);
+}
+
+// release() for what may be no object: false then, and nothing is released.
+bool try_release(Offset object) noexcept;
 
 // Collects the objects whose Refs are copied in this thread while it is installed: what a closure holds.
 class Recorder {
@@ -89,7 +104,8 @@ class Recorder {
 class Ref {
  public:
   Ref() noexcept = default;
-  // Takes hold of an object that somebody else keeps alive during the call.
+  // Takes hold of an object that somebody else keeps alive during the call. Throws SharedMemoryFull; UnpicklingError if the offset
+  // names no object, which is looked at where this process holds it by no other Ref.
   explicit Ref(Offset object) : object_(object) {
     if (object_) hold(object_);
   }

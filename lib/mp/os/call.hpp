@@ -15,6 +15,7 @@ enum class Call : std::uint8_t {
   dup,
   eventfd,
   fallocate,
+  fchmod,
   fcntl,
   fork,
   fstat,

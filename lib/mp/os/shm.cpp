@@ -1,6 +1,7 @@
 #include "mp/os/shm.hpp"
 
 #include <fcntl.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -37,6 +38,9 @@ UniqueFd create_shared_memory(std::size_t size) {
   if (!fd) fd = UniqueFd(call_again(Call::memfd_create, [] { return ::memfd_create("mp", MFD_CLOEXEC); }));
   if (!fd)
     throw OSError(errno, "memfd_create", "for the family's shared memory (and /dev/shm is missing or too small)");
+  // A memfd is made for everybody who can name it.
+  if (call_again(Call::fchmod, [&] { return ::fchmod(fd.get(), 0600); }) != 0)
+    throw OSError(errno, "fchmod", "the family's shared memory");
   if (call_again(Call::ftruncate, [&] { return ::ftruncate(fd.get(), static_cast<off_t>(size)); }) != 0)
     throw OSError(errno, "ftruncate", "shared memory to " + std::to_string(size) + " bytes");
   return fd;
@@ -102,6 +106,15 @@ long long size_of(int fd) noexcept {
   struct stat info;
   return call_again(Call::fstat, [&] { return ::fstat(fd, &info); }) == 0 ? info.st_size : -1;
 }
+
+bool is_private_file(int fd, std::size_t size) noexcept {
+  struct stat info;
+  if (call_again(Call::fstat, [&] { return ::fstat(fd, &info); }) != 0) return false;
+  return S_ISREG(info.st_mode) && (info.st_mode & 077) == 0 && (info.st_uid == ::geteuid() || info.st_uid == 0) &&
+         static_cast<std::size_t>(info.st_size) >= size;
+}
+
+bool has_raised_rights() noexcept { return ::getauxval(AT_SECURE) != 0; }
 
 ShmSpace shared_memory_space() noexcept {
   struct statvfs fs;

@@ -35,6 +35,13 @@ int unlink_named_shared_memory(const std::string& name);
 // Bytes of the object, -1 and errno.
 long long size_of(int fd) noexcept;
 
+// Whether `fd` is a file of at least `size` bytes that belongs to the user whose rights this process has (or to root), and that nobody else
+// may open: what a stranger hands over as a family's memory is not.
+bool is_private_file(int fd, std::size_t size) noexcept;
+
+// Whether the program runs with more rights than whoever executed it has (set-user-ID, capabilities).
+bool has_raised_rights() noexcept;
+
 struct ShmSpace {
   std::size_t used, allowed;  // bytes of the whole file system of shared memory; 0 where unknown
 };

@@ -158,6 +158,16 @@ F load_callable(Reader& r) {
   }
 }
 
+// The same for a callable that is about to be called: refuses a null pointer, too.
+template <class F>
+F load_called(Reader& r) {
+  F f = load_callable<F>(r);
+  if constexpr (std::is_pointer_v<F> || std::is_member_pointer_v<F>) {
+    if (f == nullptr) malformed("callable", "it is a null pointer");
+  }
+  return f;
+}
+
 }  // namespace mp::pickle
 
 template <class F, class... Bound>

@@ -148,7 +148,9 @@ void load_closure(Reader& r, void* to, std::size_t size) {
               "it captured a pointer into shared memory, which this process could not map where the others have it; "
               "capture the "
               "mp::Value, mp::Array or other handle instead");
-  std::vector<Relocation> relocations(r.get_size(3, kWhat));
+  const std::size_t count = r.get_size(3, kWhat);
+  if (count > size / sizeof(std::uintptr_t)) malformed(kWhat, "more words of it point somewhere than it has");
+  std::vector<Relocation> relocations(count);
   for (Relocation& one : relocations) {
     one.word = r.get_varint(kWhat);
     const auto target = r.get<std::uint8_t>(kWhat);
@@ -162,8 +164,10 @@ void load_closure(Reader& r, void* to, std::size_t size) {
   }
   r.read(to, size, kWhat);
   for (const Relocation& one : relocations) {
-    const void* address = static_cast<std::byte*>(to) + one.to.offset;
-    if (one.target == Target::module) {
+    const void* address;
+    if (one.target == Target::itself) {
+      address = static_cast<std::byte*>(to) + one.to.offset;
+    } else {
       os::Segment segment;
       address = os::resolve(one.to, segment);
       if (address == nullptr || segment == os::Segment::variable)

@@ -75,6 +75,12 @@ void add_report() {
       [](Reader& r, const RemoteDetails& d) { return E(load_report(r, d)); }>();
 }
 
+std::regex_constants::error_type load_regex_code(Reader& r) {
+  const int code = r.get<int>("std::regex_error"), most = static_cast<int>(std::regex_constants::error_stack);
+  if (code < 0 || code > most) malformed("std::regex_error", "its code is none of those there are");
+  return static_cast<std::regex_constants::error_type>(code);
+}
+
 void add_known() {
   add_by_text<std::logic_error, std::domain_error, std::invalid_argument, std::length_error, std::out_of_range,
               std::runtime_error, std::range_error, std::overflow_error, std::underflow_error>();
@@ -101,9 +107,7 @@ void add_known() {
         return std::future_error(static_cast<std::future_errc>(r.get<int>("std::future_error")));
       }>();
   add<std::regex_error, [](Writer& w, const std::regex_error& e) { w.put(static_cast<int>(e.code())); },
-      [](Reader& r, const RemoteDetails&) {
-        return std::regex_error(static_cast<std::regex_constants::error_type>(r.get<int>("std::regex_error")));
-      }>();
+      [](Reader& r, const RemoteDetails&) { return std::regex_error(load_regex_code(r)); }>();
 
   add_by_text<Error, ValueError, EOFError, ProcessError, TimeoutError, AuthenticationError, PicklingError,
               UnpicklingError, CancelledError, InvalidStateError, BrokenExecutor, BrokenProcessPool, BrokenThreadPool,

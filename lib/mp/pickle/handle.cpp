@@ -5,14 +5,14 @@
 namespace mp::pickle {
 
 void dump_ref(Writer& w, const memory::Ref& ref) {
+  static_cast<void>(ref.as<std::byte>());
   w.put(ref.offset());
-  if (ref) w.carry(ref.offset());
+  w.carry(ref.offset());
 }
 
-memory::Ref load_ref(Reader& r, memory::Kind kind, std::uint64_t type) {
+memory::Ref load_ref(Reader& r, memory::Kind kind, std::uint64_t type, std::size_t size) {
   const auto offset = r.get<std::uint64_t>("handle");
-  if (offset == 0) return {};
-  if (!memory::is_object(offset, kind, type))
+  if (!memory::is_object(offset, kind, type) || memory::room_at(offset) < size)
     malformed("handle", "it names no shared object of that kind and type in this family (any more)");
   return memory::Ref(offset);
 }

@@ -9,10 +9,15 @@
 
 namespace mp::pickle {
 
-// An empty Ref is sent as such.
+// Throws ValueError for an empty Ref: that of a handle that was moved from.
 void dump_ref(Writer& w, const memory::Ref& ref);
 
-// Checks that the offset names a live object of that kind (and element type, unless 0). Throws UnpicklingError.
-memory::Ref load_ref(Reader& r, memory::Kind kind, std::uint64_t type = 0);
+// Checks that the offset names a live object of that kind (and element type, unless 0), whose block has room for a `T`. Throws
+// UnpicklingError.
+memory::Ref load_ref(Reader& r, memory::Kind kind, std::uint64_t type, std::size_t size);
+template <class T>
+memory::Ref load_ref(Reader& r, memory::Kind kind, std::uint64_t type = 0) {
+  return load_ref(r, kind, type, sizeof(T));
+}
 
 }  // namespace mp::pickle

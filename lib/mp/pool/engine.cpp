@@ -129,6 +129,7 @@ SlotTask& ProcessEngine::grow() {
   }
   free_ = &tasks[0];
   tasks_.push_back(std::move(tasks));
+  slots_.store(first + TaskBoard::kSlotsInSegment, std::memory_order_release);
   return *free_;
 }
 
@@ -178,7 +179,6 @@ void ProcessEngine::line_up(SlotTask& t, const TaskOptions& options) {
 
 std::exception_ptr ProcessEngine::error_of(SlotTask& t) {
   check_owner();
-  Slot& s = *t.slot_;
   std::string name;
   {
     std::lock_guard guard(extras_mutex_);
@@ -188,11 +188,7 @@ std::exception_ptr ProcessEngine::error_of(SlotTask& t) {
     }
   }
   if (t.look() == Phase::cancelled) return std::make_exception_ptr(CancelledError());
-  if (s.outcome == Outcome::no_room)
-    return std::make_exception_ptr(
-        SharedMemoryFull(s.result_bytes, memory::usage().committed, memory::usage().capacity));
-  pickle::Reader in(s.result_payload());
-  return load_failure(in, t.number_, name);
+  return load_failure(t.slot(), t.number_, name);
 }
 
 void ProcessEngine::lose(SlotTask& t, std::exception_ptr error, Phase phase) noexcept {
@@ -206,11 +202,7 @@ void ProcessEngine::lose(SlotTask& t, std::exception_ptr error, Phase phase) noe
 
 // Takes every posted task out of line and ends it.
 void ProcessEngine::lose_waiting(const std::exception_ptr& why, Phase phase) noexcept {
-  std::uint32_t slots;
-  {
-    std::lock_guard guard(line_mutex_);
-    slots = static_cast<std::uint32_t>(tasks_.size()) * TaskBoard::kSlotsInSegment;
-  }
+  const std::uint32_t slots = slots_.load(std::memory_order_acquire);
   for (std::uint32_t i = 0; i < slots; ++i)
     if (board_->take_back(i)) lose(task(i), why, phase);
 }

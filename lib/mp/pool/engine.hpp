@@ -51,7 +51,7 @@ class Initializer {
  private:
   template <class F>
   static void call(pickle::Reader& in, pickle::Writer&) {
-    F f = pickle::load_callable<F>(in);
+    F f = pickle::load_called<F>(in);
     f();
   }
 };
@@ -111,6 +111,10 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
   SlotTask& task(std::uint32_t slot) noexcept {
     return tasks_.data()[slot / TaskBoard::kSlotsInSegment][slot % TaskBoard::kSlotsInSegment];
   }
+  // The task of a slot that a worker has named; null if there is none.
+  SlotTask* try_task(std::uint32_t slot) noexcept {
+    return slot < slots_.load(std::memory_order_acquire) ? &task(slot) : nullptr;
+  }
   Held<SlotTask> take();
   SlotTask& grow();
   void give_back(SlotTask& task) noexcept;
@@ -134,6 +138,7 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
   std::atomic<Mode> mode_{Mode::open};              // written under it
   std::vector<std::unique_ptr<SlotTask[]>> tasks_;  // by slot; room for all is reserved, so that it never moves
 
+  std::atomic<std::uint32_t> slots_{0};    // how many those are
   std::exception_ptr broken_;              // written once, before the mode says so
   alignas(64) os::SpinLock extras_mutex_;  // guards every task's extras
   std::atomic<std::uint32_t> timed_{0};    // tasks with a limit, as long as their slots are in use

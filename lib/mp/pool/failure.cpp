@@ -68,7 +68,7 @@ CrashDetails details_of(const process::Record& record) {
     d.exception_what.assign(record.crash.exception_what,
                             ::strnlen(record.crash.exception_what, process::Crash::kWhatBytes));
   }
-  d.worker = record.name;
+  d.worker = process::text_of(record.name);
   d.pid = record.pid.load(std::memory_order_relaxed);
   d.usage = record.usage.load();
   return d;
@@ -77,7 +77,7 @@ CrashDetails details_of(const process::Record& record) {
 void dump_failure(pickle::Writer& out) {
   const process::Record* me = process::own_record();
   out.put(static_cast<std::int32_t>(::getpid()));
-  out.put_text(me ? me->name : "");
+  out.put_text(me ? process::text_of(me->name) : "");
   pickle::dump_exception(out, std::current_exception());
 }
 
@@ -89,6 +89,31 @@ std::exception_ptr load_failure(pickle::Reader& in, std::uint64_t task, const st
     origin.task = task;
     origin.task_name = task_name;
     return pickle::load_exception(in, origin);
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
+std::exception_ptr load_failure(const Parcel& from, std::uint64_t task, const std::string& task_name) noexcept {
+  try {
+    pickle::Reader in(payload(from, {}));
+    return load_failure(in, task, task_name);
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
+std::exception_ptr load_failure(const Slot& from, std::uint64_t task, const std::string& task_name) noexcept {
+  try {
+    switch (from.outcome) {
+      case Outcome::no_room:
+        throw SharedMemoryFull(from.result_bytes, memory::usage().committed, memory::usage().capacity);
+      case Outcome::exception: {
+        pickle::Reader in(from.result_payload());
+        return load_failure(in, task, task_name);
+      }
+      default: throw UnpicklingError("task " + std::to_string(task) + " has ended in no way that there is");
+    }
   } catch (...) {
     return std::current_exception();
   }

@@ -8,6 +8,7 @@
 
 #include "mp/pickle/bytes.hpp"
 #include "mp/pickle/crashed.hpp"
+#include "mp/pool/task_board.hpp"
 #include "mp/process/record.hpp"
 
 namespace mp::pool {
@@ -17,6 +18,9 @@ void dump_failure(pickle::Writer& out);
 
 // Reads it. Never throws: what cannot be read is an UnpicklingError.
 std::exception_ptr load_failure(pickle::Reader& in, std::uint64_t task, const std::string& task_name) noexcept;
+// The same from a parcel that lies in a block, and from the slot of a task that is done without a value.
+std::exception_ptr load_failure(const Parcel& from, std::uint64_t task, const std::string& task_name) noexcept;
+std::exception_ptr load_failure(const Slot& from, std::uint64_t task, const std::string& task_name) noexcept;
 
 // What is known of the end of the process of `record`: what it wrote down itself, and what the kernel says.
 CrashDetails details_of(const process::Record& record);

@@ -15,16 +15,19 @@ namespace {
 void destroy_job(void* object) noexcept {
   Job& job = *static_cast<Job*>(object);
   discard(job.function);
-  if (job.own_input && job.input) memory::deallocate(job.input);
-  if (job.cells && job.output) {
-    for (std::uint64_t i = 0; i < job.items; ++i) discard(memory::at<Cell>(job.output)[i].parcel);
+  if (job.own_input && job.input) memory::try_deallocate(job.input);
+  if (job.cells) {
+    const std::uint64_t items = job.items;
+    if (Cell* cells = memory::array_at<Cell>(job.output, items))
+      for (std::uint64_t i = 0; i < items; ++i) discard(cells[i].parcel);
   }
-  if (job.output) memory::deallocate(job.output);
-  while (memory::Offset failure = job.failures.load(std::memory_order_acquire)) {
-    Failure& f = *memory::at<Failure>(failure);
-    job.failures.store(f.next, std::memory_order_relaxed);
-    discard(f.parcel);
-    memory::deallocate(failure);
+  if (job.output) memory::try_deallocate(job.output);
+  // Each is freed as it is passed, so that a list that leads back to itself ends there.
+  while (Failure* f = memory::array_at<Failure>(job.failures.load(std::memory_order_acquire), 1)) {
+    const memory::Offset failure = memory::offset_of(f);
+    job.failures.store(f->next, std::memory_order_relaxed);
+    discard(f->parcel);
+    if (!memory::try_deallocate(failure)) break;
   }
 }
 const bool registered = memory::set_destroyer(memory::Kind::job, destroy_job);
@@ -42,9 +45,14 @@ memory::Ref create_job(std::uint64_t items, std::chrono::nanoseconds timeout) {
 
 ChunkRun::ChunkRun(pickle::Reader& in) : entry_(this_worker()) {
   in.read(&head_, sizeof head_, "chunk");
-  if (!entry_ || !memory::is_object(head_.job, memory::Kind::job)) throw UnpicklingError("a chunk names no job");
-  job_ = memory::at<Job>(head_.job);
-  if (head_.begin > head_.end || head_.end > job_->items) throw UnpicklingError("a chunk lies outside its job");
+  job_ = memory::try_object<Job>(head_.job, memory::Kind::job);
+  if (!entry_ || !job_) throw UnpicklingError("a chunk names no job");
+  if (head_.begin > head_.end || head_.end > memory::room_at(head_.job) - sizeof(Job) || head_.end > job_->items)
+    throw UnpicklingError("a chunk lies outside its job");
+}
+
+void refuse_array() {
+  throw UnpicklingError("a chunk's items or results are not where they should be in shared memory");
 }
 
 ChunkRun::~ChunkRun() {
@@ -54,11 +62,6 @@ ChunkRun::~ChunkRun() {
 
 void ItemLog::start_clock(WorkerEntry& entry) noexcept {
   entry.since.store(static_cast<std::uint64_t>(os::monotonic_now().count()), std::memory_order_release);
-}
-
-void ChunkRun::store(std::uint64_t item, pickle::Writer& result) {
-  Cell& cell = memory::at<Cell>(job_->output)[item];
-  cell.parcel = seal(result, cell.place);
 }
 
 void ItemLog::failed(std::uint64_t item) const noexcept {
@@ -86,13 +89,15 @@ void announce_progress(Job& job) noexcept {
   if (job.waited.exchange(0, std::memory_order_seq_cst)) os::futex_wake(job.progress, os::kAll);
 }
 
-Parcel* failure_of(Job& job, std::uint64_t item) noexcept {
-  for (memory::Offset at = job.failures.load(std::memory_order_acquire); at;) {
-    Failure& f = *memory::at<Failure>(at);
-    if (f.item == item) return &f.parcel;
-    at = f.next;
+Parcel failure_of(const Job& job, std::uint64_t item, std::uint64_t items) noexcept {
+  memory::Offset at = job.failures.load(std::memory_order_acquire);
+  for (std::uint64_t left = items; left > 0; --left) {  // no item fails twice
+    const Failure* f = memory::array_at<Failure>(at, 1);
+    if (f == nullptr) break;
+    if (f->item == item) return f->parcel;
+    at = f->next;
   }
-  return nullptr;
+  return {};
 }
 
 std::uint64_t ChunkSizes::next(std::uint64_t left) noexcept {

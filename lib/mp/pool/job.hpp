@@ -45,11 +45,11 @@ struct Failure {
 
 struct Job {
   std::uint64_t items;
-  std::uint64_t timeout;  // ns for one item, 0 = none
-  Parcel function;        // the callable's state, always in a block unless empty
-  memory::Offset input;   // array of T, 0 = items are pickled in the chunks
-  memory::Offset output;  // array of R, or of Cell
-  bool own_input, cells;
+  std::uint64_t timeout;                 // ns for one item, 0 = none
+  Parcel function;                       // the callable's state, always in a block unless empty
+  memory::Offset input;                  // array of T, 0 = items are pickled in the chunks
+  memory::Offset output;                 // array of R, or of Cell
+  std::uint8_t own_input, cells;         // whether `input` goes with the job; whether `output` is of Cells
   std::atomic<memory::Offset> failures;  // list of Failure
   alignas(
       64) std::atomic<std::uint32_t> progress;  // futex word: counts up when something is done while `waited` is set
@@ -64,6 +64,20 @@ struct ChunkHead {
   memory::Offset job;
   std::uint64_t begin, end;
 };
+
+[[noreturn]] void refuse_array();
+
+// The array of T at `offset`, whose first element is item 0's. Throws UnpicklingError unless the places of items [begin, end) all lie in one
+// block. The items are fewer than the arena has bytes.
+template <class T>
+T* array_of(memory::Offset offset, std::uint64_t begin, std::uint64_t end) {
+  if (begin == end) return nullptr;
+  const memory::Offset first = offset + begin * sizeof(T);
+  if (!memory::lies_inside(offset, 1) || end > memory::detail::capacity / sizeof(T) ||
+      !memory::array_at<T>(first, end - begin))
+    refuse_array();
+  return memory::at<T>(offset);
+}
 
 // Wakes those who wait for items.
 void announce_progress(Job& job) noexcept;
@@ -112,7 +126,11 @@ class ChunkRun {
   std::uint64_t begin() const noexcept { return head_.begin; }
   std::uint64_t end() const noexcept { return head_.end; }
   ItemLog log() const noexcept { return {*job_, *entry_}; }
-  void store(std::uint64_t item, pickle::Writer& result);  // into the item's cell
+  // The array of T at `offset` in which the chunk's items have their places. Throws UnpicklingError.
+  template <class T>
+  T* array(memory::Offset offset) const {
+    return array_of<T>(offset, head_.begin, head_.end);
+  }
 
  private:
   ChunkHead head_;
@@ -123,8 +141,8 @@ class ChunkRun {
 // The owner's view of a job.
 memory::Ref create_job(std::uint64_t items, std::chrono::nanoseconds timeout);
 
-// The parcel with the exception of an item in state `exception`; null if there is none.
-Parcel* failure_of(Job& job, std::uint64_t item) noexcept;
+// The parcel with the exception of an item in state `exception`, of a job with so many items; empty if there is none.
+Parcel failure_of(const Job& job, std::uint64_t item, std::uint64_t items) noexcept;
 
 // How many items each chunk takes, one after another: few at first, so that the workers begin while the owner still copies or
 // pickles the rest, then a share of what is left that shrinks towards the end (guided).

@@ -22,11 +22,13 @@ std::exception_ptr JobControl::error(std::uint64_t item) {
     std::lock_guard guard(mutex_);
     return lost_[item];
   }
-  Parcel* parcel = failure_of(job(), item);
-  if (!parcel || parcel->size == 0)
+  if (state(item) != ItemState::exception)
+    return std::make_exception_ptr(
+        UnpicklingError("the state of item " + std::to_string(item) + " is none of those there are"));
+  const Parcel parcel = failure_of(job(), item, items_);
+  if (parcel.size == 0)
     return std::make_exception_ptr(SharedMemoryFull(0, memory::usage().committed, memory::usage().capacity));
-  pickle::Reader in(payload(*parcel, nullptr));
-  return load_failure(in, item, {});
+  return load_failure(parcel, item, {});
 }
 
 void JobControl::sleep(std::uint64_t item, std::chrono::nanoseconds limit) noexcept {

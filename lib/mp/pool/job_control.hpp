@@ -17,6 +17,7 @@ class JobControl {
   JobControl(std::shared_ptr<ProcessEngine> engine, memory::Ref job, unsigned retries)
       : engine_(std::move(engine)),
         job_(std::move(job)),
+        items_(job_.as<Job>().items),
         retries_(retries) {}
   JobControl(const JobControl&) = delete;
   JobControl& operator=(const JobControl&) = delete;
@@ -24,6 +25,9 @@ class JobControl {
   Job& job() const noexcept { return job_.as<Job>(); }
   const memory::Ref& ref() const noexcept { return job_; }
   ProcessEngine& engine() const noexcept { return *engine_; }
+  std::uint64_t items() const noexcept {
+    return items_;
+  }  // as it was made: the job itself any process may have written to
   ItemState state(std::uint64_t item) const noexcept {
     return static_cast<ItemState>(job().states()[item].load(std::memory_order_acquire));
   }
@@ -38,6 +42,7 @@ class JobControl {
  private:
   std::shared_ptr<ProcessEngine> engine_;
   memory::Ref job_;
+  const std::uint64_t items_;
   const unsigned retries_;
   std::mutex mutex_;
   std::unordered_map<std::uint64_t, unsigned> attempts_;

@@ -1,6 +1,8 @@
 #include "mp/pool/parcel.hpp"
 
 #include <cstring>
+#include <string>
+#include <utility>
 
 #include "mp/errors.hpp"
 #include "mp/memory/ref.hpp"
@@ -36,13 +38,22 @@ Parcel seal_in_block(pickle::Writer& writer) {
   return parcel;
 }
 
+std::span<const std::byte> payload(Parcel parcel, std::span<const std::byte> place) {
+  const std::byte* bytes = parcel.block != 0             ? memory::block_at(parcel.block, parcel.size)
+                           : parcel.size <= place.size() ? place.data()
+                                                         : nullptr;
+  if (bytes == nullptr && (parcel.size != 0 || parcel.block != 0))
+    throw UnpicklingError("the bytes of a task or its result are not where they should be in shared memory: " +
+                          std::to_string(parcel.size) + " bytes at offset " + std::to_string(parcel.block));
+  return {bytes, parcel.size};
+}
+
 void discard(Parcel& parcel) noexcept {
-  if (parcel.block) {
-    const auto* carried = memory::at<const memory::Offset>(parcel.block + rounded(parcel.size));
-    for (std::uint32_t i = 0; i < parcel.carried; ++i) memory::release(carried[i]);
-    memory::deallocate(parcel.block);
-  }
-  parcel = {};
+  const Parcel gone = std::exchange(parcel, Parcel());
+  if (gone.block == 0) return;
+  if (const auto* carried = memory::array_at<memory::Offset>(gone.block + rounded(gone.size), gone.carried))
+    for (std::uint32_t i = 0; i < gone.carried; ++i) memory::try_release(carried[i]);
+  memory::try_deallocate(gone.block);
 }
 
 }  // namespace mp::pool

@@ -34,12 +34,11 @@ inline Parcel seal(pickle::Writer& writer, const std::byte* place) {
   return seal_in_block(writer);
 }
 
-// The payload of a parcel whose in-place bytes would lie at `place`.
-inline std::span<const std::byte> payload(const Parcel& parcel, const std::byte* place) noexcept {
-  return {parcel.block ? memory::at<const std::byte>(parcel.block) : place, parcel.size};
-}
+// The payload of a parcel whose in-place bytes would lie at `place`. Throws UnpicklingError if its numbers name no such bytes: another
+// process may have written them.
+std::span<const std::byte> payload(Parcel parcel, std::span<const std::byte> place);
 
-// Frees the block and releases what is carried. The parcel is empty afterwards.
+// Frees the block and releases what is carried. The parcel is empty afterwards. What its numbers name wrongly is left alone.
 void discard(Parcel& parcel) noexcept;
 
 }  // namespace mp::pool

@@ -33,19 +33,26 @@ void run_chunk(pickle::Reader& in, pickle::Writer&) {
   using R = ItemResult<Spread, F, T>;
   ChunkRun run(in);
   Job& job = run.job();
-  pickle::Reader state(payload(job.function, nullptr));
-  F f = pickle::load_callable<F>(state);
+  pickle::Reader state(payload(job.function, {}));
+  F f = pickle::load_called<F>(state);
+  // Where each item's result goes, and where it is.
+  using Output = std::conditional_t<!std::is_void_v<R> && !PlainItem<R>, Cell, Stored<R>>;
+  Output* outs = nullptr;
+  [[maybe_unused]] const T* ins = nullptr;
+  if constexpr (!std::is_void_v<R>) outs = run.array<Output>(job.output);
+  if constexpr (Array) ins = run.array<const T>(job.input);
   if constexpr (!std::is_void_v<R> && PlainItem<R>)
-    memory::map_ahead(memory::at<R>(job.output) + run.begin(), (run.end() - run.begin()) * sizeof(R));
-  auto call = [&](std::uint64_t i, [[maybe_unused]] Stored<R>* outputs, T&& item) {
+    memory::map_ahead(outs + run.begin(), (run.end() - run.begin()) * sizeof(R));
+  auto call = [&](std::uint64_t i, [[maybe_unused]] Output* outputs, T&& item) {
     if constexpr (std::is_void_v<R>) {
       call_item<Spread>(f, std::move(item));
     } else if constexpr (PlainItem<R>) {
       outputs[i] = call_item<Spread>(f, std::move(item));
     } else {
-      pickle::Writer out(std::span<std::byte>(memory::at<Cell>(job.output)[i].place));
+      Cell& cell = outputs[i];
+      pickle::Writer out(std::span<std::byte>(cell.place));
       pickle::dump(out, static_cast<const R&>(call_item<Spread>(f, std::move(item))));
-      run.store(i, out);
+      cell.parcel = seal(out, cell.place);
     }
   };
   for (std::uint64_t at = run.begin(); at < run.end();) {
@@ -53,8 +60,8 @@ void run_chunk(pickle::Reader& in, pickle::Writer&) {
       os::call_watched([&] {
         const ItemLog log = run.log();
         const std::uint64_t end = run.end();
-        auto* const outputs = memory::at<Stored<R>>(job.output);
-        [[maybe_unused]] const auto* const inputs = memory::at<const T>(job.input);
+        auto* const outputs = outs;
+        [[maybe_unused]] const auto* const inputs = ins;
         for (std::uint64_t i = at; i < end && !log.cancelled(); at = ++i) {
           if constexpr (Array) {
             if (!log.waiting(i)) continue;
@@ -81,8 +88,9 @@ template <bool Spread, class F, class T, bool Array>
 void describe_item(pickle::Reader& in, std::uint64_t item, Description& out) {
   ChunkHead head;
   in.read(&head, sizeof head, "chunk");
-  Job& job = *memory::at<Job>(head.job);  // the owner's own, which the chunk keeps
-  pickle::Reader state(payload(job.function, nullptr));
+  const Job* job = memory::try_object<Job>(head.job, memory::Kind::job);
+  if (job == nullptr) return;
+  pickle::Reader state(payload(job->function, {}));
   text::read_callable<F>(state, out);
   if (item < head.begin || item >= head.end) return;
   if constexpr (!text::has_text<T>()) {
@@ -94,7 +102,7 @@ void describe_item(pickle::Reader& in, std::uint64_t item, Description& out) {
       if constexpr (!Spread) out.arguments = '(' + out.arguments + ')';
     };
     if constexpr (Array) {
-      append(memory::at<const T>(job.input)[item]);
+      append(array_of<const T>(job->input, item, item + 1)[item]);
     } else {
       for (std::uint64_t i = head.begin; i < item; ++i) static_cast<void>(pickle::load<T>(in));
       append(pickle::load<T>(in));
@@ -105,8 +113,10 @@ void describe_item(pickle::Reader& in, std::uint64_t item, Description& out) {
 template <class R>
 class ProcessMap final : public MapSource<R> {
  public:
-  ProcessMap(std::shared_ptr<JobControl> control, std::vector<Held<SlotTask>> chunks, std::vector<std::uint64_t> ends)
+  ProcessMap(std::shared_ptr<JobControl> control, memory::Offset output, std::vector<Held<SlotTask>> chunks,
+             std::vector<std::uint64_t> ends)
       : control_(std::move(control)),
+        output_(output),
         chunks_(std::move(chunks)),
         ends_(std::move(ends)) {}
   ~ProcessMap() override {
@@ -114,7 +124,7 @@ class ProcessMap final : public MapSource<R> {
     if (control_->engine().is_owner()) control_->engine().remove_job(control_->ref().offset());
   }
 
-  std::size_t size() const noexcept override { return control_->job().items; }
+  std::size_t size() const noexcept override { return control_->items(); }
 
   bool wait(std::size_t item, const os::Deadline& deadline) override {
     static thread_local os::Spinner spin;
@@ -144,9 +154,9 @@ class ProcessMap final : public MapSource<R> {
     if constexpr (std::is_void_v<R>) {
       return {};
     } else if constexpr (PlainItem<R>) {
-      return memory::at<R>(control_->job().output)[item];
+      return memory::at<R>(output_)[item];
     } else {
-      Cell& cell = memory::at<Cell>(control_->job().output)[item];
+      Cell& cell = memory::at<Cell>(output_)[item];
       pickle::Reader in(payload(cell.parcel, cell.place));
       R value = pickle::load<R>(in);
       discard(cell.parcel);
@@ -175,7 +185,7 @@ class ProcessMap final : public MapSource<R> {
       const std::size_t limit = std::min(size(), item + kMost);
       std::size_t end = item;
       while (end < limit && control_->state(end) == ItemState::value) ++end;
-      return {memory::at<const R>(control_->job().output) + item, end - item};
+      return {memory::at<const R>(output_) + item, end - item};
     } else {
       return {};
     }
@@ -187,7 +197,7 @@ class ProcessMap final : public MapSource<R> {
       for (const auto& chunk : chunks_)
         if (chunk->look() != Phase::done || chunk->error()) return nullptr;
       const bool whole = !job.flawed.load(std::memory_order_relaxed) && !job.cancelled.load(std::memory_order_relaxed);
-      return whole ? memory::at<const R>(job.output) : nullptr;
+      return whole ? memory::at<const R>(output_) : nullptr;
     } else {
       return nullptr;
     }
@@ -200,6 +210,7 @@ class ProcessMap final : public MapSource<R> {
   }
 
   std::shared_ptr<JobControl> control_;
+  const memory::Offset output_;  // as in the job, which any process may have written to
   std::vector<Held<SlotTask>> chunks_;
   std::vector<std::uint64_t> ends_;  // one past the last item of each chunk
 };
@@ -253,6 +264,7 @@ auto map_items(ProcessEngine& engine, const MapOptions& options, const F& f, Ran
       }
     }
   }
+  const memory::Offset output = job.output;
   engine.add_job(control->ref().offset(), control);
 
   std::vector<Held<SlotTask>> chunks;
@@ -281,11 +293,11 @@ auto map_items(ProcessEngine& engine, const MapOptions& options, const F& f, Ran
       ends.push_back(begin = end);
     }
   } catch (...) {
-    ProcessMap<R>(std::move(control), std::move(chunks), std::move(ends));  // cancels what is under way
+    ProcessMap<R>(std::move(control), output, std::move(chunks), std::move(ends));  // cancels what is under way
     throw;
   }
   return std::shared_ptr<MapSource<R>>(
-      std::make_shared<ProcessMap<R>>(std::move(control), std::move(chunks), std::move(ends)));
+      std::make_shared<ProcessMap<R>>(std::move(control), output, std::move(chunks), std::move(ends)));
 }
 
 }  // namespace mp::pool

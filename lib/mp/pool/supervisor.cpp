@@ -207,16 +207,20 @@ void Supervisor::wait_for_news(std::uint32_t seen) noexcept {
 // ---- tasks that are done --------------------------------------------------------------------------------------------
 
 void Supervisor::report() noexcept {
+  // Newest first. A list that a worker has damaged ends where it names no slot, or after as many as there are.
   std::uint32_t next = board_.take_reported(), first = 0;
-  while (next) {  // the list is newest first
-    Slot& s = board_.slot(next - 1);
-    std::uint32_t after = s.next.load(std::memory_order_relaxed);
-    s.next.store(first, std::memory_order_relaxed);
+  for (std::uint32_t left = engine_.slots_.load(std::memory_order_acquire); next && left > 0; --left) {
+    SlotTask* task = engine_.try_task(next - 1);
+    if (task == nullptr) break;
+    std::uint32_t after = task->slot().next.load(std::memory_order_relaxed);
+    task->slot().next.store(first, std::memory_order_relaxed);
     first = std::exchange(next, after);
   }
-  while (first) {
+  for (std::uint32_t left = engine_.slots_.load(std::memory_order_acquire); first && left > 0; --left) {
     std::uint32_t slot = first - 1;
-    Slot& s = board_.slot(slot);
+    SlotTask* task = engine_.try_task(slot);
+    if (task == nullptr) break;
+    Slot& s = task->slot();
     first = s.next.load(std::memory_order_relaxed);
     report_one(slot, word::generation(s.state.load(std::memory_order_acquire)));
   }
@@ -272,21 +276,26 @@ void Supervisor::bury(std::uint32_t index) noexcept {
   report();  // its own last reports first: then its slot stands in no list
   WorkerEntry& entry = board_.worker(index);
   auto phase = static_cast<WorkerPhase>(entry.phase.load(std::memory_order_acquire));
-  if (const Intent intent{entry.intent.load(std::memory_order_acquire)}; intent.names_a_task()) {
-    std::uint64_t state = board_.slot(intent.slot()).state.load(std::memory_order_acquire);
+  const Intent intent{entry.intent.load(std::memory_order_acquire)};
+  if (SlotTask* task = intent.names_a_task() ? engine_.try_task(intent.slot()) : nullptr) {
+    std::uint64_t state = task->slot().state.load(std::memory_order_acquire);
     if (word::generation(state) == intent.generation()) {
-      if (word::phase(state) == Phase::claimed && word::worker(state) == index)
-        settle_victim(index, engine_.task(intent.slot()));
+      if (word::phase(state) == Phase::claimed && word::worker(state) == index) settle_victim(index, *task);
       // Killed between the end of its task and the report of it.
       else if (word::phase(state) == Phase::done) report_one(intent.slot(), intent.generation());
     }
+  }
+  // A worker whose memory is damaged may have said anything: what it has claimed says the slot.
+  for (std::uint32_t slot = 0, slots = engine_.slots_.load(std::memory_order_acquire); slot < slots; ++slot) {
+    SlotTask& task = engine_.task(slot);
+    const std::uint64_t state = task.slot().state.load(std::memory_order_acquire);
+    if (word::phase(state) == Phase::claimed && word::worker(state) == index) settle_victim(index, task);
   }
   std::string why;
   if (phase == WorkerPhase::failed) {
     why = "the initializer of a worker failed";
     try {
-      pickle::Reader in(payload(entry.failure, nullptr));
-      std::rethrow_exception(load_failure(in, 0, {}));
+      std::rethrow_exception(load_failure(entry.failure, 0, {}));
     } catch (const std::exception& e) {
       why += std::string(": ") + e.what();
     } catch (...) {}
@@ -314,15 +323,15 @@ void Supervisor::settle_victim(std::uint32_t index, SlotTask& task) noexcept {
   bool cancelled = w.reason == Reason::cancel;
   try {
     if (s.is(rare::kChunk) && !cancelled) {
-      ChunkHead head;
-      std::memcpy(&head, s.argument_payload().data(), sizeof head);
+      ChunkHead head{};
+      pickle::Reader(s.argument_payload()).read(&head, sizeof head, "chunk");
       std::shared_ptr<JobControl> job;
       {
         std::lock_guard guard(jobs_mutex_);
         if (auto found = jobs_.find(head.job); found != jobs_.end()) job = found->second.lock();
       }
       std::uint64_t item = entry.item.load(std::memory_order_acquire);
-      if (job && item > 0) {
+      if (job && item > head.begin && item <= head.end && item <= job->items()) {
         job->charge(item - 1, error);
         return engine_.post_again(task, index);
       }
@@ -336,7 +345,7 @@ void Supervisor::settle_victim(std::uint32_t index, SlotTask& task) noexcept {
       return engine_.post_again(task, index);
     }
   } catch (const Error&) {
-    // No room to put it in line again: it ends with the error it has.
+    // No room to put it in line again, or its arguments are damaged: it ends with the error it has.
   }
   engine_.lose(task, std::move(error), cancelled ? Phase::cancelled : Phase::done);
 }
@@ -406,8 +415,9 @@ void Supervisor::check_limits() noexcept {
     WorkerEntry& entry = board_.worker(i);
     std::uint64_t since = entry.since.load(std::memory_order_acquire);
     const Intent intent{entry.intent.load(std::memory_order_acquire)};
-    if (since == 0 || !intent.names_a_task()) continue;
-    Slot& s = board_.slot(intent.slot());
+    SlotTask* task = since != 0 && intent.names_a_task() ? engine_.try_task(intent.slot()) : nullptr;
+    if (task == nullptr) continue;
+    Slot& s = task->slot();
     if (s.is(rare::kLimited) && now > since && now - since >= s.timeout)
       stop_and_kill(i, Reason::timeout, intent.slot(), intent.generation(), since);
   }
@@ -467,7 +477,12 @@ std::exception_ptr Supervisor::why_lost(std::uint32_t index, SlotTask& task) {
   Slot& s = task.slot();
   std::uint64_t item = board_.worker(index).item.load(std::memory_order_acquire);
   if (s.is(rare::kChunk) && item > 0) details.item = item - 1;
-  Description call = describe_call(s.run, s.argument_payload(), details.item.value_or(0));
+  std::span<const std::byte> arguments;
+  try {
+    arguments = s.argument_payload();
+  } catch (const UnpicklingError&) {  // the worker has overwritten them
+  }
+  Description call = describe_call(s.run, arguments, details.item.value_or(0));
   details.function = std::move(call.function);
   if (!s.is(rare::kChunk) || details.item) details.arguments = std::move(call.arguments);
   count_oom_kills(details, index);

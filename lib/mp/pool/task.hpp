@@ -19,7 +19,7 @@ namespace mp::pool {
 // What a worker runs for submit(f, args...): everything by value, as it came.
 template <class F, class... Args>
 void run_task(pickle::Reader& in, pickle::Writer& out) {
-  F f = pickle::load_callable<F>(in);
+  F f = pickle::load_called<F>(in);
   std::tuple<Args...> args{pickle::load<Args>(in)...};
   using R = std::invoke_result_t<F&, Args...>;
   if constexpr (std::is_void_v<R>) std::apply([&](Args&... a) { std::invoke(f, std::move(a)...); }, args);

@@ -30,6 +30,9 @@ constexpr std::uint32_t kManyTasks = 20;
 // Pauses, of 15 to 50 ns each, for eight tasks under way.
 constexpr std::uint32_t kGather = 4;
 
+// What stands for the state where a place in line names no slot: no worker claims it.
+constexpr std::uint64_t kNoSlot = word::make(Phase::free, 0);
+
 constexpr unsigned kOffsetBits = 38;
 constexpr std::uint64_t kOffsetMask = (std::uint64_t{1} << kOffsetBits) - 1,
                         kNumberMask = ~std::uint64_t{0} >> kOffsetBits;
@@ -72,6 +75,8 @@ const TaskBoard::Place* TaskBoard::place_at(std::uint64_t position) const noexce
   const std::uint64_t segment = position / kLineInSegment;
   const std::uint64_t entry = line_[segment % kLineSegments].load(std::memory_order_acquire);
   if (entry == 0 || entry >> kOffsetBits != (segment & kNumberMask)) return nullptr;
+  if (!may_be_segment(entry & kOffsetMask, kLineInSegment * sizeof(Place))) [[unlikely]]
+    return nullptr;
   return memory::at<Place>(entry & kOffsetMask) + position % kLineInSegment;
 }
 
@@ -191,14 +196,16 @@ void TaskBoard::signal() noexcept {
 }
 
 void TaskBoard::free_blocks() noexcept {
-  for (std::uint32_t i = 0; i < segments_; ++i) {
-    for (std::uint32_t k = 0; k < kSlotsInSegment; ++k) slot(i * kSlotsInSegment + k).discard_rare();
-    memory::deallocate(slots_[i].load(std::memory_order_relaxed));
+  for (std::uint32_t i = 0; i < std::min(segments_, kSlotSegments); ++i) {
+    const memory::Offset segment = slots_[i].load(std::memory_order_relaxed);
+    if (Slot* slots = memory::array_at<Slot>(segment, kSlotsInSegment))
+      for (std::uint32_t k = 0; k < kSlotsInSegment; ++k) slots[k].discard_rare();
+    memory::try_deallocate(segment);
   }
-  const std::uint64_t used = (tail_ + kLineInSegment - 1) / kLineInSegment;
+  const std::uint64_t used = std::min((tail_ + kLineInSegment - 1) / kLineInSegment, line_recycled_ + kLineSegments);
   for (std::uint64_t i = line_recycled_; i < used; ++i)
-    memory::deallocate(line_[i % kLineSegments].load(std::memory_order_relaxed) & kOffsetMask);
-  for (std::uint32_t i = 0; i < workers_; ++i) discard(worker(i).failure);
+    memory::try_deallocate(line_[i % kLineSegments].load(std::memory_order_relaxed) & kOffsetMask);
+  for (std::uint32_t i = 0; i < std::min(workers_, kMostWorkers); ++i) discard(worker(i).failure);
 }
 
 void TaskBoard::close(bool at_once) noexcept {
@@ -218,14 +225,14 @@ bool TaskBoard::try_claim(std::uint32_t me, std::uint32_t& index) noexcept {
       continue;
     }
     index = static_cast<std::uint32_t>(entry) - 1;
-    Slot& s = slot(index);
-    std::uint64_t now = s.state.load(std::memory_order_acquire);
+    Slot* const s = try_slot(index);
+    std::uint64_t now = s != nullptr ? s->state.load(std::memory_order_acquire) : kNoSlot;
     bool mine = false;
     while (!mine && word::phase(now) == Phase::posted && word::generation(now) == entry >> 32) {
       worker(me).intent.store((entry >> 32 << 32) | (index + 1), std::memory_order_release);
       mine =
-          s.state.compare_exchange_weak(now, word::make(Phase::claimed, word::generation(now), me) | word::flags(now),
-                                        std::memory_order_acq_rel, std::memory_order_acquire);
+          s->state.compare_exchange_weak(now, word::make(Phase::claimed, word::generation(now), me) | word::flags(now),
+                                         std::memory_order_acq_rel, std::memory_order_acquire);
     }
     head_.compare_exchange_strong(at, at + 1, std::memory_order_acq_rel, std::memory_order_relaxed);
     if (mine) return true;

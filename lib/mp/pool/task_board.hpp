@@ -103,11 +103,12 @@ struct alignas(64) Slot {
     result_bytes = parcel.size;
     keep(parcel, result, rare::kResult);
   }
-  std::span<const std::byte> argument_payload() const noexcept {
-    return is(rare::kArguments) ? payload(arguments, nullptr) : std::span(place, argument_bytes);
+  // Of what the other side has written. Throws UnpicklingError if it cannot be there.
+  std::span<const std::byte> argument_payload() const {
+    return is(rare::kArguments) ? payload(arguments, {}) : in_place(argument_bytes);
   }
-  std::span<const std::byte> result_payload() const noexcept {
-    return is(rare::kResult) ? payload(result, nullptr) : std::span(place, result_bytes);
+  std::span<const std::byte> result_payload() const {
+    return is(rare::kResult) ? payload(result, {}) : in_place(result_bytes);
   }
   // Frees what does not lie in place, and forgets what was rare.
   void discard_rare() noexcept {
@@ -117,6 +118,11 @@ struct alignas(64) Slot {
   }
 
  private:
+  std::span<const std::byte> in_place(std::uint32_t size) const {
+    if (size > sizeof place) [[unlikely]]
+      return payload({size, 0, 0}, place);  // which refuses it
+    return {place, size};
+  }
   void keep(const Parcel& parcel, Parcel& to, std::uint8_t what) noexcept {
     if (is(what)) [[unlikely]] {  // of an attempt whose worker died before it was published
       rare &= static_cast<std::uint8_t>(~what);
@@ -171,6 +177,15 @@ class alignas(alignof(WorkerEntry)) TaskBoard {
   Slot& slot(std::uint32_t index) noexcept {
     auto* segment = memory::at<Slot>(slots_[index / kSlotsInSegment].load(std::memory_order_acquire));
     return segment[index % kSlotsInSegment];
+  }
+  // The slot of an index that another process has written; null if there is none.
+  Slot* try_slot(std::uint32_t index) noexcept {
+    if (index >= kSlotSegments * kSlotsInSegment) [[unlikely]]
+      return nullptr;
+    const memory::Offset segment = slots_[index / kSlotsInSegment].load(std::memory_order_acquire);
+    if (!may_be_segment(segment, sizeof(Slot) * kSlotsInSegment)) [[unlikely]]
+      return nullptr;
+    return memory::at<Slot>(segment) + index % kSlotsInSegment;
   }
   WorkerEntry& worker(std::uint32_t index) noexcept { return reinterpret_cast<WorkerEntry*>(this + 1)[index]; }
   std::uint32_t worker_count() const noexcept { return workers_; }
@@ -238,6 +253,9 @@ class alignas(alignof(WorkerEntry)) TaskBoard {
   void finish(std::uint32_t index, std::uint32_t generation, Phase phase = Phase::done) noexcept;
 
  private:
+  static bool may_be_segment(memory::Offset offset, std::size_t size) noexcept {
+    return offset % 64 == 0 && memory::lies_inside(offset, size);
+  }
   using Place = std::atomic<std::uint64_t>;  // bits 0-31 slot + 1, 32-63 generation; 0 = not yet
   void put_in_line(std::uint32_t index, std::uint32_t generation);
   void lengthen(std::uint64_t segment);

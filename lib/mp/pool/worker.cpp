@@ -35,7 +35,8 @@ Outcome attempt(Slot& slot, pickle::Writer& out) {
   }
 }
 
-// Runs the task of a claimed slot and leaves its outcome there.
+}  // namespace
+
 void perform(Slot& slot, WorkerEntry& entry) {
   for (;;) {
     // While another attempt may need the arguments, the result must not lie where they are.
@@ -59,12 +60,24 @@ void perform(Slot& slot, WorkerEntry& entry) {
   }
 }
 
+namespace {
+
+// The board that a worker is told to work at.
+TaskBoard& board_of(const WorkerStart& start) {
+  auto* board = memory::try_object<TaskBoard>(start.board, memory::Kind::board);
+  const std::uint32_t workers = board != nullptr ? board->worker_count() : 0;
+  if (start.index >= workers || workers > TaskBoard::kMostWorkers ||
+      memory::room_at(start.board) < sizeof(TaskBoard) + workers * sizeof(WorkerEntry))
+    throw UnpicklingError("a worker was told to work at no pool's board");
+  return *board;
+}
+
 // False if it threw: the exception then lies in the entry.
 bool initialize(const WorkerStart& start, WorkerEntry& entry) {
   if (start.initializer.module == 0) return true;
   pickle::Writer out;
   try {
-    pickle::Reader in({memory::at<const std::byte>(start.initializer_block), start.initializer_size});
+    pickle::Reader in(payload({start.initializer_size, 0, start.initializer_block}, {}));
     auto run = pickle::code_as<Run>(start.initializer);
     os::call_watched([&] { run(in, out); });
     return true;
@@ -79,12 +92,15 @@ bool initialize(const WorkerStart& start, WorkerEntry& entry) {
 }  // namespace
 
 WorkerEntry* this_worker() noexcept { return entry_of_this; }
+void become_worker(WorkerEntry& entry) noexcept { entry_of_this = &entry; }
 
 int work(memory::Offset given) {
-  const WorkerStart start = *memory::at<WorkerStart>(given);
-  TaskBoard& board = *memory::at<TaskBoard>(start.board);
+  const auto* told = memory::try_object<WorkerStart>(given, memory::Kind::engine);
+  if (told == nullptr) throw UnpicklingError("a worker was not told what it is");
+  const WorkerStart start = *told;
+  TaskBoard& board = board_of(start);
   WorkerEntry& entry = board.worker(start.index);
-  entry_of_this = &entry;
+  become_worker(entry);
   // Ctrl-C reaches every process of the terminal; what it means is for the pool's owner to say.
   ::signal(SIGINT, SIG_IGN);
 

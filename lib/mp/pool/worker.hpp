@@ -23,7 +23,12 @@ struct WorkerStart {
 // Entry point of a worker process: runs tasks until the pool closes. Returns its exit code.
 int work(memory::Offset start);
 
+// Runs the task of a claimed slot and leaves its outcome there. What the slot says is believed only as far as it can be true: wrong
+// bytes end in an exception as the task's outcome.
+void perform(Slot& slot, WorkerEntry& entry);
+
 // The entry of the worker that this process is; null elsewhere.
 WorkerEntry* this_worker() noexcept;
+void become_worker(WorkerEntry& entry) noexcept;
 
 }  // namespace mp::pool

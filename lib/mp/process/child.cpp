@@ -61,7 +61,7 @@ const Record* description() {
 std::string name_of(const Mine& m) {
   if (!m.name.empty()) return m.name;
   const Record* record = description();
-  return record ? record->name : "MainProcess";
+  return record ? std::string(text_of(record->name)) : "MainProcess";
 }
 
 // A child of the program's own fork(2) keeps name and parent of the process it is a copy of, and has no record.
@@ -238,12 +238,17 @@ Self self_info() {
   std::lock_guard guard(m.mutex);
   const Record* record = description();
   if (!record) return {.name = name_of(m)};
-  return {name_of(m), record->identity, record->parent_name, record->parent, record->parent_pid, record->daemon};
+  return {name_of(m),
+          std::string(text_of(record->identity)),
+          std::string(text_of(record->parent_name)),
+          record->parent,
+          record->parent_pid,
+          record->daemon != 0};
 }
 
 bool is_daemon() {
   const Record* record = description();
-  return record && record->daemon;
+  return record && record->daemon != 0;
 }
 
 void rename_self(const std::string& name) {
@@ -257,7 +262,8 @@ std::string next_identity() {
   Mine& m = mine();
   std::lock_guard guard(m.mutex);
   const Record* record = description();
-  return (record && *record->identity ? record->identity + std::string(":") : "") + std::to_string(++m.children);
+  return (record && *record->identity ? std::string(text_of(record->identity)) + ':' : "") +
+         std::to_string(++m.children);
 }
 
 void fill_record(Record& record, const memory::Ref& ref, const std::string& name, const std::string& identity,

@@ -38,7 +38,7 @@ Launched take_hold(memory::Ref ref, pid_t pid) {
   flush_streams(others);
   pid_t pid = memory::fork_as(record.tag);
   if (pid == 0) live(record, Role::forked, body);
-  if (pid < 0) throw OSError(errno, "fork", std::string("for process ") + record.name);
+  if (pid < 0) throw OSError(errno, "fork", "for process " + std::string(text_of(record.name)));
   return take_hold(std::move(ref), pid);
 }
 

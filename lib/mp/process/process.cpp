@@ -35,32 +35,39 @@ struct Call {
   os::ModuleAddress run;  // void (pickle::Reader&)
   std::uint64_t carried, size;
   std::atomic<Offset>* objects() noexcept { return reinterpret_cast<std::atomic<Offset>*>(this + 1); }
-  std::byte* message() noexcept { return reinterpret_cast<std::byte*>(objects() + carried); }
 };
 static_assert(sizeof(Call) == 32);
 
 // A kill between the two steps for one object leaks its count. So no page fault may come there: that makes it a thousand times as likely.
 void release_carried(void* object) noexcept {
   Call& call = *static_cast<Call*>(object);
-  for (std::uint64_t i = 0; i < call.carried; ++i) {
-    if (Offset named = call.objects()[i].load(std::memory_order_relaxed)) memory::touch(named);
-    if (Offset named = call.objects()[i].exchange(0, std::memory_order_acq_rel)) memory::release(named);
+  const std::uint64_t carried = call.carried;
+  if (!memory::array_at<Offset>(memory::offset_of(call.objects()), carried)) return;
+  for (std::uint64_t i = 0; i < carried; ++i) {
+    const Offset named = call.objects()[i].load(std::memory_order_relaxed);
+    const bool is_there = memory::is_any_object(named);
+    if (is_there) memory::touch(named);
+    if (call.objects()[i].exchange(0, std::memory_order_acq_rel) == named && is_there) memory::release(named);
   }
 }
 const bool known [[maybe_unused]] = memory::set_destroyer(memory::Kind::call, release_carried);
 
+}  // namespace
+
 int run_call(Offset payload) {
   if (payload == 0) return 0;
-  if (!memory::is_object(payload, memory::Kind::call))
-    throw UnpicklingError("what this process should call is no call");
-  Call& call = *memory::at<Call>(payload);
-  auto run = pickle::code_as<void (*)(pickle::Reader&)>(call.run);
-  pickle::Reader reader({call.message(), call.size});
+  auto* call = memory::try_object<Call>(payload, memory::Kind::call);
+  if (call == nullptr) throw UnpicklingError("what this process should call is no call");
+  const std::uint64_t carried = call->carried, size = call->size;
+  const auto* objects = memory::array_at<std::atomic<Offset>>(memory::offset_of(call->objects()), carried);
+  const std::byte* message =
+      objects != nullptr ? memory::block_at(memory::offset_of(objects + carried), size) : nullptr;
+  if (message == nullptr && size != 0) throw UnpicklingError("what this process should call is longer than its memory");
+  auto run = pickle::code_as<void (*)(pickle::Reader&)>(call->run);
+  pickle::Reader reader({message, size});
   run(reader);
   return 0;
 }
-
-}  // namespace
 
 memory::Ref make_call(void (*run)(pickle::Reader&), pickle::Writer& w) {
   auto carried = w.carried();
@@ -70,13 +77,13 @@ memory::Ref make_call(void (*run)(pickle::Reader&), pickle::Writer& w) {
   call.size = w.size();
   for (std::size_t i = 0; i < carried.size(); ++i) new (call.objects() + i) std::atomic<Offset>(carried[i]);
   call.carried = carried.size();
-  if (w.size()) std::memcpy(call.message(), w.bytes().data(), w.size());
+  if (w.size()) std::memcpy(static_cast<void*>(call.objects() + carried.size()), w.bytes().data(), w.size());
   w.detach();
   return ref;
 }
 
 void empty_call(Offset payload) noexcept {
-  if (memory::is_object(payload, memory::Kind::call)) release_carried(memory::at<void>(payload));
+  if (Call* call = memory::try_object<Call>(payload, memory::Kind::call)) release_carried(call);
 }
 
 void call_is_loaded() noexcept { drop_payload(); }

@@ -54,6 +54,8 @@ class Target {
 
 // An object in the arena that says what to call; `run` reads the rest from `w`.
 memory::Ref make_call(void (*run)(pickle::Reader&), pickle::Writer& w);
+// The entry of the process that has got it. Throws UnpicklingError if it is no call.
+int run_call(memory::Offset payload);
 void call_is_loaded() noexcept;
 [[noreturn]] void refuse_to_pickle(const std::type_info& function);
 
@@ -83,7 +85,7 @@ class TargetOf final : public Target {
   }
   static void load_and_call(pickle::Reader& r) {
     if constexpr (pickle::SendableCall<F, Args...>) {
-      F f = pickle::load_callable<F>(r);
+      F f = pickle::load_called<F>(r);
       std::tuple<Args...> args{pickle::load<Args>(r)...};
       call_is_loaded();
       invoke(f, args);

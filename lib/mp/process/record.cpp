@@ -17,15 +17,15 @@ namespace {
 void destroy_record(void* object) noexcept {
   Record& record = *static_cast<Record*>(object);
   drop_payload_of(record);
-  if (Offset bell = std::exchange(record.bell_object, 0)) memory::release(bell);
+  if (Offset bell = std::exchange(record.bell_object, 0)) memory::try_release(bell);
 }
 const bool known [[maybe_unused]] = memory::set_destroyer(memory::Kind::record, destroy_record);
 
 // Killed before it had read what it was given: the handles in there are nobody's, however long somebody keeps the record. A child
 // of the program's own fork(2) has the record of its parent.
 void on_retirement(memory::Tag tag, Offset object) noexcept {
-  Record& record = *memory::at<Record>(object);
-  if (record.tag == tag) drop_payload_of(record);
+  auto* record = memory::try_object<Record>(object, memory::Kind::record);
+  if (record != nullptr && record->tag == tag) drop_payload_of(*record);
 }
 const bool listening [[maybe_unused]] = (memory::at_retirement(on_retirement), true);
 
@@ -62,7 +62,9 @@ os::Usage SharedUsage::load() const noexcept {
 void drop_payload_of(Record& record) noexcept {
   if (Offset payload = record.payload.load(std::memory_order_acquire)) {
     empty_call(payload);
-    if (record.payload.compare_exchange_strong(payload, 0, std::memory_order_acq_rel)) memory::release(payload);
+    const bool is_there = memory::is_any_object(payload);
+    if (record.payload.compare_exchange_strong(payload, 0, std::memory_order_acq_rel) && is_there)
+      memory::release(payload);
   }
 }
 
@@ -93,9 +95,10 @@ void tell_held(Record& record) noexcept {
   } while (!record.status.compare_exchange_weak(now, to.raw, std::memory_order_acq_rel, std::memory_order_acquire));
   os::futex_wake(record.status, os::kAll);
   if (record.bell) {
-    auto& bell = *memory::at<std::atomic<std::uint32_t>>(record.bell);
-    bell.fetch_add(1, std::memory_order_release);
-    os::futex_wake(bell, os::kAll);
+    if (auto* bell = memory::array_at<std::atomic<std::uint32_t>>(record.bell, 1)) {
+      bell->fetch_add(1, std::memory_order_release);
+      os::futex_wake(*bell, os::kAll);
+    }
   }
   return true;
 }

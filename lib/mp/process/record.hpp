@@ -20,8 +20,10 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "mp/memory/arena.hpp"
 #include "mp/memory/ref.hpp"
@@ -116,12 +118,11 @@ struct Record {
   Tag tag, parent;                     // parent: who asked for it
   Tag server;                          // who forks and reaps it; kNobody: the parent itself
   std::int32_t parent_pid;
-  std::int32_t holder_end;              // tether of the parent (os/tether.hpp), -1: not tethered to it
-  std::uint8_t method, default_method;  // StartMethod: how it was started; what it takes as its default
-  bool daemon;
-  bool tether_to_server;
-  char name[kNameBytes];      // NUL-terminated, cut to fit
-  char identity[kNameBytes];  // "1:2" of Process-1:2, the prefix of its children's
+  std::int32_t holder_end;                // tether of the parent (os/tether.hpp), -1: not tethered to it
+  std::uint8_t method, default_method;    // StartMethod: how it was started; what it takes as its default
+  std::uint8_t daemon, tether_to_server;  // 0 = no
+  char name[kNameBytes];                  // NUL-terminated, cut to fit
+  char identity[kNameBytes];              // "1:2" of Process-1:2, the prefix of its children's
   char parent_name[kNameBytes];
   Crash crash;
 };
@@ -148,6 +149,22 @@ void wait_until_held(Record& record) noexcept;
 // Moves `record` from one phase to the next, if it is in that, then wakes who waits for it and rings its bell.
 bool move_on(Record& record, Phase from, Status to) noexcept;
 
+// Empties a server's inbox: `visit(offset, record)` for each request, newest first, which takes over the inbox's count of it. False if
+// the list could not be read to its end: another process has written something else there.
+template <class Visit>
+bool walk_inbox(Record& server, Visit visit) {
+  for (Offset next = server.inbox.exchange(0, std::memory_order_acq_rel); next != 0;) {
+    const Offset offset = next;
+    auto* record = memory::try_object<Record>(offset, memory::Kind::record);
+    if (record == nullptr) return false;
+    // A request that has been visited names itself: a list that leads back to it ends there.
+    next = std::exchange(record->next, offset);
+    if (next == offset) return false;
+    visit(offset, *record);
+  }
+  return true;
+}
+
 // How the process behind `record` ended, once it has: from the kernel (`pidfd`, -1 if none; reaps an own child), else
 // from what the process said itself, else from the signal that the family sent, else 255, as Python says when it does
 // not know. Writes it into the record, wakes those who wait, and retires the member. Call only once it has ended.
@@ -156,6 +173,12 @@ int conclude(Record& record, int pidfd) noexcept;
 
 // The same for a server, who got code and usage with the child it reaps.
 void conclude_with(Record& record, int code, const os::Usage& used) noexcept;
+
+// Its text, however it ends.
+inline std::string_view text_of(const char (&field)[Record::kNameBytes]) noexcept {
+  const auto* end = static_cast<const char*>(std::memchr(field, 0, sizeof field));
+  return {field, end != nullptr ? static_cast<std::size_t>(end - field) : sizeof field};
+}
 
 // Copies `text` into a bounded, NUL-terminated field, cut at a character of UTF-8.
 void set_text(char (&field)[Record::kNameBytes], std::string_view text) noexcept;

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
@@ -54,21 +55,26 @@ class Service {
   [[noreturn]] void run() {
     for (;;) {
       reap();
-      for (memory::Ref& request : take()) start(request);
+      bool damaged = false;
+      for (memory::Ref& request : take(damaged)) start(request);
+      // Requests that cannot be read would wait for ever: those who wait see that this server is gone, and make a new one.
+      if (damaged) {
+        std::fprintf(stderr, "mp: process %d: this server's list of requests is damaged; it ends\n", ::getpid());
+        ::_exit(1);
+      }
       // Woken by a request or a death; either may have come while we looked, and then the signal is pending.
       if (os::call_again(os::Call::sigwait, [this] { return ::sigwaitinfo(&bell_, nullptr); }) < 0) ::_exit(1);
     }
   }
 
  private:
-  std::vector<memory::Ref> take() {
+  // Oldest first; as far as the list can be read.
+  std::vector<memory::Ref> take(bool& damaged) {
     std::vector<memory::Ref> requests;
-    for (Offset next = me_.inbox.exchange(0, std::memory_order_acq_rel); next;) {
-      memory::Ref request(next);
-      memory::release(next);  // the inbox's count
-      next = request.as<Record>().next;
-      requests.push_back(std::move(request));
-    }
+    damaged = !walk_inbox(me_, [&](Offset offset, Record&) {
+      requests.emplace_back(offset);
+      memory::release(offset);  // the inbox's count
+    });
     return {requests.rbegin(), requests.rend()};
   }
 
@@ -76,6 +82,11 @@ class Service {
     Record& record = request.as<Record>();
     if (status_of(record).phase() != Phase::requested) {  // given up
       memory::dismiss(record.tag);
+      return;
+    }
+    // The child becomes the member that was enlisted for it, and none that lives already.
+    if (memory::member(record.tag).record.load(std::memory_order_acquire) != request.offset()) {
+      move_on(record, Phase::requested, make_status(Phase::failed, EBADMSG));
       return;
     }
     pid_t pid = memory::fork_as(record.tag);
@@ -139,14 +150,10 @@ struct Server::State {
 
   // What the dead server has never seen will never run.
   void drop_requests() noexcept {
-    Offset next = server.record.as<Record>().inbox.exchange(0, std::memory_order_acq_rel);
-    while (next) {
-      Record& record = *memory::at<Record>(next);
-      Offset after = record.next;
+    walk_inbox(server.record.as<Record>(), [](Offset offset, Record& record) {
       if (move_on(record, Phase::requested, make_status(Phase::abandoned))) memory::dismiss(record.tag);
-      memory::release(next);
-      next = after;
-    }
+      memory::release(offset);
+    });
   }
 };
 

@@ -100,7 +100,9 @@ class BasicArray {
     lock_.mp_pickle(out);
   }
   static BasicArray mp_unpickle(pickle::Reader& in) {
-    memory::Ref ref = pickle::load_ref(in, memory::Kind::array, sync::kElementType<T>);
+    memory::Ref ref = pickle::load_ref<Head>(in, memory::Kind::array, sync::kElementType<T>);
+    if (!memory::array_at<T>(ref.offset() + sizeof(Head), ref.as<Head>().size))
+      pickle::malformed("array", "its elements are not all in its block of shared memory");
     return BasicArray(std::move(ref), LockPolicy::mp_unpickle(in));
   }
 

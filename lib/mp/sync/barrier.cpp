@@ -97,9 +97,11 @@ void sleep(State& s, std::uint32_t seen, std::uint64_t round, const os::Deadline
 
 void act(State& s, std::uint64_t round) {
   if (s.action.module == 0) return;
-  const std::byte* bytes = memory::at<const std::byte>(s.action_state) + s.action_carried * sizeof(memory::Offset);
-  pickle::Reader in({bytes, s.action_size});
   try {
+    const std::size_t carried = s.action_carried * sizeof(memory::Offset), size = s.action_size;
+    const std::byte* state = memory::block_at(s.action_state, carried + size);
+    if (state == nullptr) throw UnpicklingError("a barrier's action is not where it should be in shared memory");
+    pickle::Reader in({state + carried, size});
     pickle::code_as<void (*)(pickle::Reader&)>(s.action)(in);
   } catch (...) {
     break_it(s, round);
@@ -202,6 +204,11 @@ unsigned Barrier::n_waiting() const noexcept {
 bool Barrier::broken() const noexcept { return ref_.as<State>().now().broken(); }
 
 void Barrier::mp_pickle(pickle::Writer& out) const { pickle::dump_ref(out, ref_); }
-Barrier Barrier::mp_unpickle(pickle::Reader& in) { return Barrier(pickle::load_ref(in, Kind::barrier)); }
+Barrier Barrier::mp_unpickle(pickle::Reader& in) {
+  memory::Ref ref = pickle::load_ref<State>(in, Kind::barrier);
+  if (!memory::array_at<memory::Tag>(ref.offset() + sizeof(State), ref.as<State>().parties))
+    pickle::malformed("barrier", "it has more parties than its block of shared memory has room for");
+  return Barrier(std::move(ref));
+}
 
 }  // namespace mp

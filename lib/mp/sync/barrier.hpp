@@ -46,7 +46,7 @@ class Barrier {
  private:
   template <class F>
   static void run_action(pickle::Reader& in) {
-    F f = pickle::load_callable<F>(in);
+    F f = pickle::load_called<F>(in);
     f();
   }
   explicit Barrier(memory::Ref ref) noexcept : ref_(std::move(ref)) {}

@@ -192,7 +192,7 @@ void Condition::mp_pickle(pickle::Writer& out) const {
 }
 
 Condition Condition::mp_unpickle(pickle::Reader& in) {
-  memory::Ref ref = pickle::load_ref(in, Kind::condition);
+  memory::Ref ref = pickle::load_ref<State>(in, Kind::condition);
   auto lock = sync::OptionalLock::mp_unpickle(in);
   if (lock.none()) pickle::malformed("condition", "it has no lock");
   return Condition(std::move(ref), std::move(lock));

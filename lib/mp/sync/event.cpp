@@ -51,6 +51,6 @@ bool Event::wait(Timeout timeout) const {
 }
 
 void Event::mp_pickle(pickle::Writer& out) const { pickle::dump_ref(out, ref_); }
-Event Event::mp_unpickle(pickle::Reader& in) { return Event(pickle::load_ref(in, memory::Kind::event)); }
+Event Event::mp_unpickle(pickle::Reader& in) { return Event(pickle::load_ref<State>(in, memory::Kind::event)); }
 
 }  // namespace mp

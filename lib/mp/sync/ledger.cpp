@@ -20,11 +20,14 @@ template <class F>
 bool Ledger::any_entry(F&& f) const noexcept {
   for (Entry& e : entries_)
     if (f(e)) return true;
-  for (memory::Offset at = next_.load(std::memory_order_acquire); at;) {
-    Block& block = *memory::at<Block>(at);
-    for (Entry& e : block.entries)
+  // As many blocks as hold all members, and no more: a damaged chain may lead anywhere, back to itself, too.
+  memory::Offset at = next_.load(std::memory_order_acquire);
+  for (std::size_t left = memory::kMaxMembers; at && left > 0; --left) {
+    Block* block = memory::array_at<Block>(at, 1);
+    if (block == nullptr) break;
+    for (Entry& e : block->entries)
       if (f(e)) return true;
-    at = block.next.load(std::memory_order_acquire);
+    at = block->next.load(std::memory_order_acquire);
   }
   return false;
 }
@@ -116,9 +119,10 @@ std::uint64_t Ledger::drop_dead() noexcept {
 }
 
 void Ledger::free_blocks() noexcept {
-  for (memory::Offset at = next_.exchange(0, std::memory_order_acq_rel); at;) {
-    memory::Offset after = memory::at<Block>(at)->next.load(std::memory_order_relaxed);
-    memory::deallocate(at);
+  memory::Offset at = next_.exchange(0, std::memory_order_acq_rel);
+  while (const Block* block = memory::array_at<Block>(at, 1)) {
+    const memory::Offset after = block->next.load(std::memory_order_relaxed);
+    if (!memory::try_deallocate(at)) break;
     at = after;
   }
 }

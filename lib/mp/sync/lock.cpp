@@ -121,7 +121,7 @@ bool Lock::recover_with(sync::Repair repair) {
 }
 
 void Lock::mp_pickle(pickle::Writer& out) const { pickle::dump_ref(out, ref_); }
-Lock Lock::mp_unpickle(pickle::Reader& in) { return Lock(pickle::load_ref(in, Kind::lock)); }
+Lock Lock::mp_unpickle(pickle::Reader& in) { return Lock(pickle::load_ref<LockState>(in, Kind::lock)); }
 
 RLock::RLock() : ref_(memory::create<RLockState>(Kind::rlock, 0, 0)) {}
 
@@ -177,6 +177,6 @@ bool RLock::recover_with(sync::Repair repair) {
 }
 
 void RLock::mp_pickle(pickle::Writer& out) const { pickle::dump_ref(out, ref_); }
-RLock RLock::mp_unpickle(pickle::Reader& in) { return RLock(pickle::load_ref(in, Kind::rlock)); }
+RLock RLock::mp_unpickle(pickle::Reader& in) { return RLock(pickle::load_ref<RLockState>(in, Kind::rlock)); }
 
 }  // namespace mp

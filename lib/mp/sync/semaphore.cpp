@@ -153,7 +153,7 @@ bool Semaphore::recover() {
 }
 
 Semaphore::Semaphore(pickle::Reader& in, bool bounded)
-    : ref_(pickle::load_ref(in, Kind::semaphore, bounded ? kBounded : 0)) {}
+    : ref_(pickle::load_ref<State>(in, Kind::semaphore, bounded ? kBounded : 0)) {}
 
 void Semaphore::mp_pickle(pickle::Writer& out) const { pickle::dump_ref(out, ref_); }
 Semaphore Semaphore::mp_unpickle(pickle::Reader& in) { return Semaphore(in, false); }

@@ -156,7 +156,7 @@ class BasicValue {
     lock_.mp_pickle(out);
   }
   static BasicValue mp_unpickle(pickle::Reader& in) {
-    memory::Ref ref = pickle::load_ref(in, memory::Kind::value, sync::kElementType<T>);
+    memory::Ref ref = pickle::load_ref<Cell>(in, memory::Kind::value, sync::kElementType<T>);
     return BasicValue(std::move(ref), LockPolicy::mp_unpickle(in));
   }
 

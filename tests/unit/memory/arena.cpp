@@ -299,3 +299,30 @@ TEST_CASE("a child that is forked while other threads allocate can allocate") {
   for (auto& t : threads) t.join();
   CHECK(well);
 }
+
+TEST_CASE("what another process says of a block is believed only if all of it lies in one") {
+  for (std::size_t size : {100, 20'000, 300'000}) {
+    const Offset block = allocate(size, 64);
+    const std::size_t whole = block_size(block);
+    CHECK(block_at(block, whole) == at<std::byte>(block));
+    CHECK(block_at(block, whole + 1) == nullptr);
+    CHECK(room_at(block + 10) == whole - 10);
+    CHECK(block_at(block + 10, whole - 9) == nullptr);
+    CHECK(block_at(block, ~std::size_t{0}) == nullptr);
+    CHECK(array_at<std::uint64_t>(block, whole / 8) != nullptr);
+    CHECK(array_at<std::uint64_t>(block, whole / 8 + 1) == nullptr);
+    CHECK(array_at<std::uint64_t>(block + 4, 1) == nullptr);
+    // 2^61 * 8 is 0 in 64 bits.
+    CHECK(array_at<std::uint64_t>(block, std::uint64_t{1} << 61) == nullptr);
+    CHECK_FALSE(try_deallocate(block + 8));
+    CHECK(try_deallocate(block));
+    CHECK_FALSE(try_deallocate(block));
+    CHECK(block_at(block, 1) == nullptr);
+  }
+  CHECK_FALSE(try_deallocate(0));
+  CHECK_FALSE(try_deallocate(~Offset{0}));
+  CHECK_FALSE(lies_inside(0, 1));
+  CHECK_FALSE(lies_inside(4096, 1));
+  CHECK_FALSE(lies_inside(usage().capacity - 1, 2));
+  CHECK_FALSE(lies_inside(~Offset{0}, 2));
+}

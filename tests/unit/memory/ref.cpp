@@ -61,6 +61,22 @@ TEST_CASE("an object lives as long as a reference to it") {
   CHECK(gone(object));
 }
 
+TEST_CASE("what another process names is taken for an object only if it is one, and has room for what it should be") {
+  const Ref a = make(5);
+  CHECK(try_object<Counter>(a.offset(), Kind::bytes, 77) == &a.as<Counter>());
+  CHECK(try_object<Counter>(a.offset(), Kind::bytes, 77, 1 << 20) == nullptr);
+  CHECK(try_object<Counter>(a.offset(), Kind::bytes, 77, ~std::size_t{0}) == nullptr);
+  CHECK(try_object<Counter>(a.offset(), Kind::lock) == nullptr);
+  CHECK(try_object<Counter>(a.offset() + 16, Kind::bytes) == nullptr);
+  for (const Offset wrong : {Offset{16}, Offset{4096}, a.offset() + 8, a.offset() + 32, ~Offset{15}}) {
+    CHECK_FALSE(try_release(wrong));
+    CHECK_THROWS_AS(Ref{wrong}, mp::UnpicklingError);
+  }
+  retain(a.offset());
+  CHECK(try_release(a.offset()));
+  CHECK(holders(a.offset()) == 1);
+}
+
 TEST_CASE("copies within a process are counted once in shared memory") {
   Ref a = make();
   std::vector<Ref> copies(1000, a);

@@ -40,7 +40,7 @@ class Handle {
   int& operator*() const { return ref_.as<int>(); }
   mp::memory::Offset offset() const { return ref_.offset(); }
   void mp_pickle(Writer& w) const { dump_ref(w, ref_); }
-  static Handle mp_unpickle(Reader& r) { return Handle(load_ref(r, mp::memory::Kind::value, 1)); }
+  static Handle mp_unpickle(Reader& r) { return Handle(load_ref<int>(r, mp::memory::Kind::value, 1)); }
 
  private:
   mp::memory::Ref ref_;

@@ -164,14 +164,14 @@ TEST_CASE("an offset that names no object, or one of another kind, is refused") 
     Writer garbage;
     garbage.put(offset);
     Reader r(garbage.bytes());
-    CHECK_THROWS_AS(load_ref(r, kind, type), mp::UnpicklingError);
+    CHECK_THROWS_AS(load_ref<int>(r, kind, type), mp::UnpicklingError);
   };
   refused(value.offset(), mp::memory::Kind::lock, 0);
   refused(value.offset(), mp::memory::Kind::value, 8);
   std::mt19937_64 random(1);
   for (int i = 0; i < 1000; ++i) refused(random() >> (random() % 64) | 1, mp::memory::Kind::value, 7);
   Reader r(w.bytes());
-  CHECK(load_ref(r, mp::memory::Kind::value, 7) == value);
+  CHECK(load_ref<int>(r, mp::memory::Kind::value, 7) == value);
 }
 
 TEST_CASE("an object stays while a message that names it is under way, and no longer") {
@@ -186,7 +186,7 @@ TEST_CASE("an object stays while a message that names it is under way, and no lo
     }
     CHECK(mp::memory::is_object(offset, mp::memory::Kind::value, 7));
     Reader r(w.bytes());
-    mp::memory::Ref again = load_ref(r, mp::memory::Kind::value, 7);
+    mp::memory::Ref again = load_ref<int>(r, mp::memory::Kind::value, 7);
     w.clear();
     CHECK(again.as<int>() == 5);
     again = {};
