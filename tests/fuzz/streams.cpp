@@ -27,7 +27,6 @@ struct StreamDamage {
     }
   }
   static constexpr unsigned kWords = 8;
-  Place head() const { return {s.head_.load()}; }
   Place tail() const { return {s.tail_.load()}; }
 };
 }  // namespace mp::channel
@@ -118,18 +117,22 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const fuzz::Prey prey;
   const Carrier carried;
   const bool tracked = in.below(2) == 1;
-  const mp::memory::Ref ref = mp::memory::create<QueueState>(
+  mp::memory::Ref ref = mp::memory::create<QueueState>(
       mp::memory::Kind::queue, 0, 0, Stream::Options{.items = 1000, .bytes = 1 << 20, .track_takers = tracked});
   Stream& stream = ref.as<QueueState>().stream;
   Damage damage{stream};
 
   // From a few small messages to ones that fill several segments, large ones, and ones that carry.
   const unsigned messages = in.get<std::uint8_t>();
-  for (unsigned i = 0; i < messages % 32; ++i)
-    put(stream, i % 4 == 3 ? 9'000 : messages / 32 * 1'000 + 8, i % 3 == 2, carried);
-  const Place first = damage.head(), last = damage.tail();
-  const fuzz::memory_offset segments[] = {damage.word(2).load(), last.segment()};
-  static_cast<void>(first);
+  std::vector<fuzz::memory_offset> all_segments, blobs;
+  for (unsigned i = 0; i < messages % 32; ++i) {
+    const bool is_large = i % 4 == 3;
+    put(stream, is_large ? 9'000 : messages / 32 * 1'000 + 8, i % 3 == 2, carried);
+    const Place tail = damage.tail();
+    if (all_segments.empty() || all_segments.back() != tail.segment()) all_segments.push_back(tail.segment());
+    if (is_large) blobs.push_back(*mp::memory::at<fuzz::memory_offset>(tail.segment() + tail.position() - 8));
+  }
+  const fuzz::memory_offset segments[] = {damage.word(2).load(), damage.tail().segment()};
 
   // Bytes of its segments.
   for (unsigned i = in.below(8); i > 0; --i) {
@@ -138,16 +141,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const fuzz::Bytes bytes = in.take(std::min<std::size_t>(in.get<std::uint8_t>(), kSegment - at));
     if (segment == 0 || bytes.empty()) continue;
     std::memcpy(mp::memory::at<std::byte>(segment) + at, bytes.data(), bytes.size());
-  }
-  // What may be read as the name of an object there must not be that of another's.
-  for (const fuzz::memory_offset segment : segments) {
-    if (segment == 0) continue;
+    // What may be read as the name of an object there must not be that of another's.
     auto* words = mp::memory::at<fuzz::memory_offset>(segment);
-    for (std::size_t i = 0; i < kSegment / 8; ++i) {
-      const fuzz::memory_offset word = words[i];
-      if (word == carried.ref.offset() || word == segments[0] || word == segments[1]) continue;
-      if (!mp::memory::is_object(word, mp::memory::Kind::bytes)) words[i] = prey.mine(word);
-    }
+    for (std::size_t word = at / 8; word < std::min(at + bytes.size() + 7, kSegment) / 8; ++word)
+      if (std::find(std::begin(segments), std::end(segments), words[word]) == std::end(segments))
+        words[word] = prey.mine(words[word]);
   }
   // Words that lead somewhere.
   for (unsigned i = in.below(8); i > 0; --i) {
@@ -157,5 +155,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         as_word(which, which < 2 ? offset / kSegment * kSegment : offset, in.get<std::uint64_t>()));
   }
   use(stream, in.get<std::uint8_t>(), carried);
+
+  // What it no longer names stays, by intent: a leak, but not of the target's.
+  ref = {};
+  for (const fuzz::memory_offset segment : all_segments) mp::memory::try_deallocate(segment);
+  for (const fuzz::memory_offset blob : blobs)
+    if (mp::memory::is_object(blob, mp::memory::Kind::bytes)) mp::memory::try_release(blob);
   return 0;
 }

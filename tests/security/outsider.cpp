@@ -17,6 +17,7 @@ namespace {
 using test::Family;
 
 constexpr uid_t kNobody = 65'534;
+constexpr int kNotExecuted = 78;
 
 bool become_nobody() {
   return ::setgroups(0, nullptr) == 0 && ::setresgid(kNobody, kNobody, kNobody) == 0 &&
@@ -59,7 +60,7 @@ Run execute(int program, std::vector<std::string> arguments, Prepare prepare) {
     argv.push_back(nullptr);
     ::fexecve(program, argv.data(), ::environ);
     std::perror("fexecve");
-    return 78;
+    return kNotExecuted;
   });
   ::close(ends[1]);
   Run run{0, {}};
@@ -103,17 +104,23 @@ TEST_CASE("another user can neither find, read, write, trace, signal nor join a 
   CHECK(members >= 10);
   const int intruder = executable_copy(INTRUDER);
 
-  const Run refused = execute(intruder, arguments("harm"), [&] { return keep_only(intruder) && become_nobody(); });
-  CHECK_MESSAGE(refused.status == 0, refused.output);
-  CHECK(refused.output.find(std::to_string(4 + 12 * members) + " attempts") != std::string::npos);
-  CHECK(Family::pids().size() == members);
-
   // The same attempts succeed where the user is the family's: they are not refused for another reason.
   const Run own = execute(intruder, arguments("look"), [&] { return keep_only(intruder); });
+  if (own.status == kNotExecuted) {
+    MESSAGE("not tried: this machine executes no program that lies in memory");
+    ::close(intruder);
+    named.unlink();
+    return;
+  }
   CHECK(own.status == 1);
   for (const char* what : {"open named shared memory to write", "list the descriptors",
                            "open the arena by its descriptor", "read the environment", "signal"})
     CHECK_MESSAGE(own.output.find(std::string("succeeded: ") + what) != std::string::npos, std::string(what));
+
+  const Run refused = execute(intruder, arguments("harm"), [&] { return keep_only(intruder) && become_nobody(); });
+  CHECK_MESSAGE(refused.status == 0, refused.output);
+  CHECK(refused.output.find(std::to_string(4 + 12 * members) + " attempts") != std::string::npos);
+  CHECK(Family::pids().size() == members);
   ::close(intruder);
   named.unlink();
 }
