@@ -312,6 +312,12 @@ void dismiss(Tag tag) noexcept {
   move(index_of(tag), now, make_state(Phase::free, now.generation(), kNobody));
 }
 
+void orphan(Tag tag, Tag maker) noexcept {
+  const State now = state_of(index_of(tag));
+  if (now.generation() == generation_of(tag) && now.phase() == Phase::starting)
+    move(index_of(tag), now, make_state(Phase::starting, now.generation(), maker));
+}
+
 [[gnu::hot]] pid_t fork_as(Tag child) noexcept {
   bag_mutex.lock();
   try {

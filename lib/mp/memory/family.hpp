@@ -62,6 +62,10 @@ Tag enlist(Tag parent);
 // Gives an enlisted entry up: no process came of it.
 void dismiss(Tag tag) noexcept;
 
+// An enlisted entry whose process `maker` was to fork, now that it is dead: a process may just have come of it and not have spoken. If
+// none speaks within five seconds, the next sweep frees the entry.
+void orphan(Tag tag, Tag maker) noexcept;
+
 // fork(2), the child being member `child` (enlisted) with a reference to everything that the caller holds.
 // 0 in the child, its pid in the parent, -1 with errno when fork failed (the entry is dismissed; ENOMEM also when shared
 // memory is full).

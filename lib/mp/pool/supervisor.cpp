@@ -186,9 +186,12 @@ void Supervisor::supervise() noexcept {
   }
   report();
   server_->shutdown();
-  // Killed like that, it may have been about to retire the last of its children.
-  for (Worker& w : workers_)
-    if (w.record) memory::retire(record_of(w.record).tag);
+  // Killed like that, it may have been about to retire the last of its children, or to fork another.
+  for (Worker& w : workers_) {
+    if (!w.record) continue;
+    process::give_up(record_of(w.record));
+    memory::retire(record_of(w.record).tag);
+  }
 }
 
 void Supervisor::wait_for_news(std::uint32_t seen) noexcept {

@@ -130,6 +130,8 @@ void conclude_with(Record& record, int code, const os::Usage& used) noexcept {
   if (used.peak_memory) record.usage.store(used);
   move_on(record, Phase::running, make_status(Phase::ended, code));
   memory::retire(record.tag);
+  // Its own children are dead or dying, and nobody waits for them.
+  if (code < 0) memory::sweep();
 }
 
 void set_text(char (&field)[Record::kNameBytes], std::string_view text) noexcept {

@@ -149,7 +149,7 @@ void wait_until_held(Record& record) noexcept;
 // Moves `record` from one phase to the next, if it is in that, then wakes who waits for it and rings its bell.
 bool move_on(Record& record, Phase from, Status to) noexcept;
 
-// Empties a server's inbox: `visit(offset, record)` for each request, newest first, which takes over the inbox's count of it. False if
+// Empties a server's inbox: `visit(offset, record)` for each request, newest first; it is kept by its entry in the table of members, not by the inbox. False if
 // the list could not be read to its end: another process has written something else there.
 template <class Visit>
 bool walk_inbox(Record& server, Visit visit) {

@@ -71,10 +71,8 @@ class Service {
   // Oldest first; as far as the list can be read.
   std::vector<memory::Ref> take(bool& damaged) {
     std::vector<memory::Ref> requests;
-    damaged = !walk_inbox(me_, [&](Offset offset, Record&) {
-      requests.emplace_back(offset);
-      memory::release(offset);  // the inbox's count
-    });
+    // Their entries in the table of members have kept them.
+    damaged = !walk_inbox(me_, [&](Offset offset, Record&) { requests.emplace_back(offset); });
     return {requests.rbegin(), requests.rend()};
   }
 
@@ -150,9 +148,9 @@ struct Server::State {
 
   // What the dead server has never seen will never run.
   void drop_requests() noexcept {
-    walk_inbox(server.record.as<Record>(), [](Offset offset, Record& record) {
-      if (move_on(record, Phase::requested, make_status(Phase::abandoned))) memory::dismiss(record.tag);
-      memory::release(offset);
+    walk_inbox(server.record.as<Record>(), [](Offset, Record& record) {
+      move_on(record, Phase::requested, make_status(Phase::abandoned));
+      memory::dismiss(record.tag);  // with which it may be gone
     });
   }
 };
@@ -213,7 +211,6 @@ memory::Ref Server::launch(Entry entry, const memory::Ref& payload, const Launch
   std::string identity = options.identity.empty() ? next_identity() : options.identity;
   fill_record(record, ref, options.name.empty() ? "Process-" + identity : options.name, identity, options.daemon);
 
-  memory::retain(ref.offset());  // the inbox's
   Offset head = server.inbox.load(std::memory_order_relaxed);
   do {
     record.next = head;
@@ -263,8 +260,12 @@ Started await_started(const memory::Ref& ref, os::Deadline deadline) noexcept {
 }
 
 bool give_up(Record& record) noexcept {
-  return move_on(record, Phase::requested, make_status(Phase::abandoned)) ||
-         status_of(record).phase() == Phase::abandoned;
+  if (!move_on(record, Phase::requested, make_status(Phase::abandoned)) &&
+      status_of(record).phase() != Phase::abandoned)
+    return false;
+  // A server that lives frees the place in the table when it comes to the request.
+  if (!memory::alive(record.server)) memory::orphan(record.tag, record.server);
+  return true;
 }
 
 os::UniqueFd pidfd_of(const Record& record) {

@@ -115,6 +115,24 @@ TEST_CASE("what a dead creator had enlisted is dead, and swept") {
   CHECK_FALSE(retire(*orphan));
 }
 
+TEST_CASE("what a dead maker was to fork is dead some seconds later, though who enlisted it lives") {
+  test::Shared<std::atomic<Tag>> maker(0u);
+  REQUIRE(test::in_child([&] { *maker = self(); }) == 0);
+  const Tag tag = enlist(self());
+  retire(*maker);
+  CHECK(alive(tag));
+  orphan(tag, *maker);
+  CHECK(alive(tag));  // its process may just have been forked
+  CHECK(test::eventually([&] { return !alive(tag); }, 20s));
+  CHECK(test::eventually([&] {
+    sweep();
+    return (member(tag).state.load() & 0xff) == 0;
+  }));
+  const Tag again = enlist(self());
+  CHECK(alive(again));
+  dismiss(again);
+}
+
 TEST_CASE("the sweep releases what the dead have held") {
   const std::size_t before = bytes_in_use();
   auto team = test::children(5, [](int) {

@@ -154,6 +154,24 @@ TEST_CASE("a request that was given up never runs") {
   CHECK_FALSE(mp::process::give_up(about(wanted)));
 }
 
+TEST_CASE("requests that a killed server had not seen leave nothing behind, given up or not") {
+  Words words;
+  auto round = [&] {
+    Server server = Server::zygote("server");
+    ::kill(server.pid(), SIGSTOP);
+    std::vector<Ref> records;
+    for (int i = 0; i < 20; ++i) records.push_back(server.launch(&reports_and_exits, order(words, 1), {}));
+    for (int i = 0; i < 10; ++i) CHECK(mp::process::give_up(about(records[static_cast<std::size_t>(i)])));
+    ::kill(server.pid(), SIGKILL);
+    server.shutdown();
+    for (const Ref& record : records) CHECK_FALSE(mp::memory::alive(about(record).tag));
+  };
+  round();
+  const std::size_t before = mp::memory::bytes_in_use();
+  round();
+  CHECK(mp::memory::bytes_in_use() <= before);
+}
+
 TEST_CASE("a fork that fails in the server is told with its errno") {
   Words words;
   forks_allowed = 1;
