@@ -149,8 +149,8 @@ void wait_until_held(Record& record) noexcept;
 // Moves `record` from one phase to the next, if it is in that, then wakes who waits for it and rings its bell.
 bool move_on(Record& record, Phase from, Status to) noexcept;
 
-// Empties a server's inbox: `visit(offset, record)` for each request, newest first; it is kept by its entry in the table of members, not by the inbox. False if
-// the list could not be read to its end: another process has written something else there.
+// Empties a server's inbox: `visit(offset, record)` for each request, newest first. Its entry in the table of members keeps it, not the
+// inbox. False if the list could not be read to its end: another process has written something else there.
 template <class Visit>
 bool walk_inbox(Record& server, Visit visit) {
   for (Offset next = server.inbox.exchange(0, std::memory_order_acq_rel); next != 0;) {

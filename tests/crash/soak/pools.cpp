@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -339,8 +340,17 @@ void Pools::nested(Random& random) {
 }
 
 void Pools::settle_down() {
+  auto crash = [](auto&& submit) {
+    try {
+      submit();
+    } catch (const mp::WorkerCrashed&) {}
+  };
+  crash([&] { pool_.apply([] { ::raise(SIGKILL); }); });
   static_cast<void>(pool_.map([](int) {}, std::vector<int>(8)));
-  for (mp::ProcessPoolExecutor& executor : executors_) executor.submit([] {}).result();
+  for (mp::ProcessPoolExecutor& executor : executors_) {
+    crash([&] { executor.submit([] { ::raise(SIGKILL); }).result(); });
+    executor.submit([] {}).result();
+  }
 }
 
 }  // namespace soak

@@ -86,7 +86,7 @@ class Pools {
   void strings(Random& random);
   void nested(Random& random);
 
-  // Gives each pool something to do: then it notices who is missing.
+  // Gives each pool something to do: then it notices who is missing. And a crash: what it opens for its first is open then.
   void settle_down();
   void check_all() { tickets_.check_all(); }
 
