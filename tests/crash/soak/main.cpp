@@ -187,9 +187,9 @@ std::string text(T value) {
 }
 std::string text(double value, const char* unit) { return text(value) + unit; }
 
-// A kill may leak a block in a window of a few instructions (lib/mp/memory/README.md): that many bytes a kill, on average, and what
-// the allocator's slabs of a size first used late take. Whatever leaked with each task would be a hundred times as much.
-constexpr std::uint64_t kSlack = 256 * 1024, kLeakedByKill = 64;
+// A kill may leak a block in a window of a few instructions (lib/mp/memory/README.md): that many bytes a kill, on average. And a pool's board
+// grows when it first holds more tasks than ever: half a MiB each. Sixteen bytes lost with each task of a long run would be far more.
+constexpr std::uint64_t kSlack = soak::Pools::kPools * 512 * 1024, kLeakedByKill = 64;
 // A pool opens some descriptors when it first needs them, and keeps them: one each may come after the first measurement.
 constexpr std::uint64_t kOpenedLate = soak::Pools::kPools;
 
