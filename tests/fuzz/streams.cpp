@@ -36,8 +36,12 @@ namespace {
 using namespace mp::channel;
 using Damage = StreamDamage;
 
+// What messages carry. A damaged record may name it as often as it likes: each time it is read, one count of it goes.
 struct Carrier {
   mp::memory::Ref ref = mp::memory::create<std::uint64_t>(mp::memory::Kind::value, 0, 0, 1u);
+  Carrier() { holders() += 1u << 30; }
+  ~Carrier() { holders() = 1; }
+  std::atomic<std::uint32_t>& holders() const { return mp::memory::header_of(ref.offset()).holders; }
 };
 
 // One offset as it stands in the word of that kind.

@@ -265,7 +265,8 @@ std::uint64_t Stream::finish_for_the_dead() noexcept {
 // One segment is kept for the producers, so that a steady stream allocates nothing.
 void Stream::recycle(Offset segment) noexcept {
   Offset none = 0;
-  if (!spare_.compare_exchange_strong(none, segment, std::memory_order_acq_rel)) memory::try_deallocate(segment);
+  if (!spare_.compare_exchange_strong(none, segment, std::memory_order_acq_rel) && is_segment(segment))
+    memory::try_deallocate(segment);
 }
 
 bool Stream::wait_readable(const os::Deadline& deadline, const std::atomic<std::uint32_t>& stop) noexcept {
@@ -295,7 +296,7 @@ void Stream::destroy() noexcept {
   Place head{head_.load(std::memory_order_acquire)};
   for (Offset segment : {head.segment() ? head.segment() : first_.load(std::memory_order_acquire),
                          spare_.load(std::memory_order_acquire)})
-    memory::try_deallocate(segment);
+    if (is_segment(segment)) memory::try_deallocate(segment);
 }
 
 }  // namespace mp::channel

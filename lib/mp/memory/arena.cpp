@@ -270,10 +270,9 @@ struct Extent {
 
 // The page that decides about the block around `offset`; a tail's first page.
 bool locate(Offset offset, Place& place) noexcept {
-  Arena& a = arena();
-  if (!lies_inside(offset, 1)) return false;
+  if (!lies_inside(offset, 1)) return false;  // nor does anything where there is no arena yet
   std::uint64_t page = (offset - first_block) / kPage;
-  if (page >= a.high_page.load(std::memory_order_acquire)) return false;
+  if (page >= arena().high_page.load(std::memory_order_acquire)) return false;
   place = {page, read(page)};
   if (place.word.kind() == PageKind::tail) {
     std::uint64_t first = place.word.argument();

@@ -42,7 +42,7 @@ void run_chunk(pickle::Reader& in, pickle::Writer&) {
   if constexpr (!std::is_void_v<R>) outs = run.array<Output>(job.output);
   if constexpr (Array) ins = run.array<const T>(job.input);
   if constexpr (!std::is_void_v<R> && PlainItem<R>)
-    memory::map_ahead(outs + run.begin(), (run.end() - run.begin()) * sizeof(R));
+    if (outs != nullptr) memory::map_ahead(outs + run.begin(), (run.end() - run.begin()) * sizeof(R));
   auto call = [&](std::uint64_t i, [[maybe_unused]] Output* outputs, T&& item) {
     if constexpr (std::is_void_v<R>) {
       call_item<Spread>(f, std::move(item));
