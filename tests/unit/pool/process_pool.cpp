@@ -432,8 +432,13 @@ TEST_CASE("the death of a zygote is noticed though nobody waits for a result, in
     CAPTURE(busy);
     const pid_t zygote = pool.submit([] { return ::getppid(); }).result(30s);
     std::atomic<int> called{0};
-    if (busy) pool.submit(sleep_for_ever).add_done_callback([&](auto&) { ++called; });
-    std::this_thread::sleep_for(50ms);  // all asleep that will sleep
+    if (busy) {
+      auto task = pool.submit(sleep_for_ever);
+      task.add_done_callback([&](auto&) { ++called; });
+      REQUIRE(test::eventually([&] { return task.running(); }, 20s));
+    } else {
+      std::this_thread::sleep_for(50ms);  // all asleep that will sleep
+    }
     ::kill(zygote, SIGKILL);
     if (!busy) pool.submit(square, 3).add_done_callback([&](auto& f) { called += f.result() == 9; });
     CHECK(test::eventually([&] { return called == 1; }, 20s));
