@@ -61,6 +61,7 @@ class BufferTooShort : public ProcessError {
   std::string message_;
 };
 
+// A wait was given up, or (TaskTimeout, pickle/crashed.hpp) a task was ended for taking too long.
 class TimeoutError : public ProcessError {
  public:
   using ProcessError::ProcessError;

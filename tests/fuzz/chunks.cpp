@@ -75,7 +75,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::uint8_t wrong = in.get<std::uint8_t>();
   const bool cells = chunk == 2;
 
-  memory::Ref ref = create_job(kItems, std::chrono::nanoseconds(0));
+  memory::Ref ref = create_job(kItems, Limits());
   Job& job = ref.as<Job>();
   job.function = function_of(chunk);
   job.input = memory::allocate(kItems * sizeof(int), 64);

@@ -4,6 +4,7 @@
 #include "mp/memory/family.hpp"
 #include "mp/pickle/pickle.hpp"
 #include "mp/pool/failure.hpp"
+#include "mp/pool/limits.hpp"
 #include "mp/pool/task_board.hpp"
 #include "mp/pool/worker.hpp"
 
@@ -51,7 +52,9 @@ void fill(Slot& slot, fuzz::Input& in, const fuzz::Prey& prey) {
     slot.run = codes()[0];  // any code of the program passes for a function: see lib/SECURITY.md
   slot.argument_bytes = in.get<std::uint32_t>();
   slot.result_bytes = in.get<std::uint32_t>();
-  slot.timeout = in.get<std::uint64_t>();
+  // Limits that can be read would be imposed on this process.
+  slot.limits = in.get<std::uint64_t>();
+  if (memory::array_at<Limits>(slot.limits, 1) != nullptr) slot.limits = 0;
   for (Parcel* parcel : {&slot.arguments, &slot.result}) {
     const auto size = in.get<std::uint32_t>(), carried = in.get<std::uint32_t>();
     *parcel = {size, carried, prey.choose(in, prey.small())};

@@ -34,7 +34,7 @@ sigaltstack|process/crash.cpp|without the stack of its own a stack overflow is t
 prctl|process/crash.cpp|whatever it returns, the process ends now
 open|process/crash.cpp|in the handler of a crash, where no hook of a test must run
 read|process/crash.cpp|likewise
-syscall SYS_gettid|process/crash.cpp|cannot fail
+syscall SYS_gettid|*|cannot fail
 syscall SYS_tgkill|process/crash.cpp|the last act of a dying process
 syscall SYS_clock_gettime|os/life.cpp|cannot fail: a clock that there is'
 

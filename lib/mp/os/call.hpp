@@ -39,6 +39,7 @@ enum class Call : std::uint8_t {
   poll,
   read,
   readlink,
+  setrlimit,  // and getrlimit
   shm_open,
   shm_unlink,
   sigwait,

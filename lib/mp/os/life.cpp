@@ -88,6 +88,13 @@ Usage usage_from(const void* rusage) noexcept {
           static_cast<std::uint64_t>(used.ru_minflt), static_cast<std::uint64_t>(used.ru_majflt)};
 }
 
+std::uint64_t cpu_time_of(pid_t pid) noexcept {
+  clockid_t clock;
+  timespec t{};
+  if (::clock_getcpuclockid(pid, &clock) != 0 || ::clock_gettime(clock, &t) != 0) return 0;
+  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(t.tv_nsec);
+}
+
 Usage usage_now() noexcept {
   rusage used{};
   ::getrusage(RUSAGE_SELF, &used);

@@ -26,6 +26,8 @@ struct Usage {
   std::uint64_t minor_faults = 0;  // pages that were there, or fresh ones
   std::uint64_t major_faults = 0;  // pages that had to be read from a disk
 };
+// User and system time of process `pid`, with all its threads, in ns; 0 when there is none.
+std::uint64_t cpu_time_of(pid_t pid) noexcept;
 // Of the calling process. Async-signal-safe.
 Usage usage_now() noexcept;
 Usage usage_from(const void* rusage) noexcept;  // a struct rusage

@@ -63,7 +63,7 @@ constexpr auto write_code = [](Writer& w, const auto& e) { dump(w, e.code()); };
 // One that a worker made of its own task does not know yet which that is in its pool.
 CrashDetails load_report(Reader& r, const RemoteDetails& origin) {
   auto details = load<CrashDetails>(r);
-  if (details.task == 0) {
+  if (details.task == 0 && !details.item) {
     details.task = origin.task;
     details.task_name = origin.task_name;
   }

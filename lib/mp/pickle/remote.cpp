@@ -92,7 +92,7 @@ std::string subject(const CrashDetails& d) {
   std::string out = named(d.task, d.task_name);
   if (d.item) out += ", item " + std::to_string(*d.item) + ',';
   if (!d.function.empty()) out += ' ' + d.function;
-  return d.arguments.empty() ? out : out + " with " + d.arguments;
+  return d.arguments.empty() || d.arguments == "()" ? out : out + " with " + d.arguments;
 }
 
 std::string place(const CrashDetails& d) {

@@ -8,14 +8,17 @@
 #include <utility>
 
 #include "mp/os/clock.hpp"
+#include "mp/pool/limits.hpp"
 
 namespace mp {
 
-// Limits of one task.
+// How one task is run.
 struct TaskOptions {
-  Timeout timeout = {};   // of one attempt, from when a worker takes it; then its worker is killed: TimeoutError
-  unsigned retries = 0;   // further attempts after an exception, a crash or a timeout (at most 255)
+  Timeout timeout =
+      {};  // of one attempt, from when a worker takes it; then its worker is ended: TimeoutError (a TaskTimeout)
+  unsigned retries = 0;   // further attempts after an exception, a crash or a limit passed (at most 255)
   std::string name = {};  // for messages
+  TaskLimits limits = {};
 };
 
 namespace pool {

@@ -135,11 +135,11 @@ template <class F>
 bool read_callable(pickle::Reader& in, Description& out) {
   constexpr auto form = pickle::detail::callable_form<F>();
   using pickle::detail::CallableForm;
+  out.function = pickle::type_name<F>();
   if constexpr (form == CallableForm::function) {
     out.function = function_name(reinterpret_cast<const void*>(pickle::load_callable<F>(in)), pickle::type_name<F>());
     return true;
   } else {
-    out.function = pickle::type_name<F>();
     if constexpr (form == CallableForm::member) static_cast<void>(pickle::load_callable<F>(in));
     return form == CallableForm::member || form == CallableForm::empty;
   }

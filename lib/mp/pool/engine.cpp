@@ -136,7 +136,7 @@ SlotTask& ProcessEngine::grow() {
 void ProcessEngine::give_back(SlotTask& t) noexcept {
   Slot& s = *t.slot_;
   if (s.rare) [[unlikely]] {
-    if (s.is(rare::kLimited)) timed_.fetch_sub(1, std::memory_order_relaxed);
+    if (s.is(rare::kLimited) && limits_of_slot(t.index_).timed()) timed_.fetch_sub(1, std::memory_order_relaxed);
     s.discard_rare();
   }
   if (t.extras_) [[unlikely]] {
@@ -158,12 +158,8 @@ void ProcessEngine::line_up(SlotTask& t, const TaskOptions& options) {
   Slot& s = *t.slot_;
   s.outcome = Outcome::value;
   s.attempts_left = static_cast<std::uint8_t>(std::min(options.retries, 255u));
-  if (!options.timeout.forever()) [[unlikely]] {
-    s.timeout = static_cast<std::uint64_t>(std::max<std::int64_t>(1, options.timeout.left().count()));
-    s.rare |= rare::kLimited;
-    if (timed_.fetch_add(1, std::memory_order_relaxed) == 0)
-      board_->signal();  // the supervisor begins to look at clocks
-  }
+  if (!options.timeout.forever() || options.limits.any()) [[unlikely]]
+    limit(t, limits_of(options.timeout, options.limits));
   if (!options.name.empty()) [[unlikely]] {
     std::lock_guard guard(extras_mutex_);
     t.extras().name = options.name;
@@ -177,6 +173,26 @@ void ProcessEngine::line_up(SlotTask& t, const TaskOptions& options) {
   board_->ring();
 }
 
+// The worker is told in the slot, the supervisor by what nobody else can write.
+void ProcessEngine::limit(SlotTask& t, const Limits& limits) {
+  Slot& s = *t.slot_;
+  {
+    std::lock_guard guard(extras_mutex_);
+    t.extras().limits = limits;
+  }
+  s.limits = memory::allocate(sizeof(Limits));
+  new (memory::at<Limits>(s.limits)) Limits(limits);
+  s.rare |= rare::kLimited;
+  if (limits.timed() && timed_.fetch_add(1, std::memory_order_relaxed) == 0)
+    board_->signal();  // the supervisor begins to look at clocks
+}
+
+Limits ProcessEngine::limits_of_slot(std::uint32_t slot) noexcept {
+  std::lock_guard guard(extras_mutex_);
+  const SlotTask& t = task(slot);
+  return t.extras_ ? t.extras_->limits : Limits();
+}
+
 std::exception_ptr ProcessEngine::error_of(SlotTask& t) {
   check_owner();
   std::string name;
@@ -188,7 +204,8 @@ std::exception_ptr ProcessEngine::error_of(SlotTask& t) {
     }
   }
   if (t.look() == Phase::cancelled) return std::make_exception_ptr(CancelledError());
-  return load_failure(t.slot(), t.number_, name);
+  const std::exception_ptr error = load_failure(t.slot(), t.number_, name);
+  return t.slot().is(rare::kLimited) ? with_call(error, t.slot().run) : error;
 }
 
 void ProcessEngine::lose(SlotTask& t, std::exception_ptr error, Phase phase) noexcept {

@@ -119,6 +119,8 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
   SlotTask& grow();
   void give_back(SlotTask& task) noexcept;
   void line_up(SlotTask& task, const TaskOptions& options);
+  void limit(SlotTask& task, const Limits& limits);
+  Limits limits_of_slot(std::uint32_t slot) noexcept;
   void lose(SlotTask& task, std::exception_ptr error, Phase phase) noexcept;
   void lose_waiting(const std::exception_ptr& why, Phase phase) noexcept;
   void post_again(SlotTask& task, std::uint32_t dead_worker);
@@ -141,7 +143,7 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
   std::atomic<std::uint32_t> slots_{0};    // how many those are
   std::exception_ptr broken_;              // written once, before the mode says so
   alignas(64) os::SpinLock extras_mutex_;  // guards every task's extras
-  std::atomic<std::uint32_t> timed_{0};    // tasks with a limit, as long as their slots are in use
+  std::atomic<std::uint32_t> timed_{0};    // tasks with a limit of time, as long as their slots are in use
 
   std::unique_ptr<Supervisor> supervisor_;
 };

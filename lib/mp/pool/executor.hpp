@@ -52,7 +52,7 @@ class BasicExecutor {
   auto submit(F&& f, Args&&... args) {
     return pool::start_task(engine(), TaskOptions{}, std::forward<F>(f), std::forward<Args>(args)...);
   }
-  // The same within limits of its own. A thread pool cannot enforce the timeout.
+  // The same within limits of its own. A thread pool cannot enforce them.
   template <class F, class... Args>
   auto submit(const TaskOptions& options, F&& f, Args&&... args) {
     return pool::start_task(engine(), options, std::forward<F>(f), std::forward<Args>(args)...);

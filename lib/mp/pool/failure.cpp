@@ -9,6 +9,7 @@
 #include "mp/errors.hpp"
 #include "mp/os/symbol.hpp"
 #include "mp/pickle/exception.hpp"
+#include "mp/pool/describe.hpp"
 
 namespace mp::pool {
 namespace {
@@ -74,11 +75,11 @@ CrashDetails details_of(const process::Record& record) {
   return d;
 }
 
-void dump_failure(pickle::Writer& out) {
+void dump_failure(pickle::Writer& out, const std::exception_ptr& error) {
   const process::Record* me = process::own_record();
   out.put(static_cast<std::int32_t>(::getpid()));
   out.put_text(me ? process::text_of(me->name) : "");
-  pickle::dump_exception(out, std::current_exception());
+  pickle::dump_exception(out, error);
 }
 
 std::exception_ptr load_failure(pickle::Reader& in, std::uint64_t task, const std::string& task_name) noexcept {
@@ -116,6 +117,22 @@ std::exception_ptr load_failure(const Slot& from, std::uint64_t task, const std:
     }
   } catch (...) {
     return std::current_exception();
+  }
+}
+
+std::exception_ptr with_call(const std::exception_ptr& error, pickle::CodeRef run) noexcept {
+  try {
+    std::rethrow_exception(error);
+  } catch (const LimitExceeded& e) {
+    const RemoteDetails* remote = remote_of(e);
+    if (!remote || !e.details().function.empty()) return error;
+    CrashDetails details = e.details();
+    // The arguments are gone: the outcome lies where they did.
+    details.function = describe_call(run, {}, 0).function;
+    return pickle::detail::make_remote(LimitExceeded(std::move(details)),
+                                       std::make_shared<const RemoteDetails>(*remote));
+  } catch (...) {
+    return error;
   }
 }
 

@@ -34,12 +34,13 @@ const bool registered = memory::set_destroyer(memory::Kind::job, destroy_job);
 
 }  // namespace
 
-memory::Ref create_job(std::uint64_t items, std::chrono::nanoseconds timeout) {
+memory::Ref create_job(std::uint64_t items, const Limits& limits) {
   static_assert(static_cast<int>(ItemState::waiting) == 0);
   memory::Ref ref = memory::create_filled<Job>(memory::Content::zero, memory::Kind::job, 0, items);
   Job& job = ref.as<Job>();
   job.items = items;
-  job.timeout = static_cast<std::uint64_t>(timeout.count());
+  job.limits = limits;
+  job.limited = limits.any();
   return ref;
 }
 
@@ -57,20 +58,17 @@ void refuse_array() {
 
 ChunkRun::~ChunkRun() {
   entry_->item.store(0, std::memory_order_release);
-  entry_->since.store(0, std::memory_order_release);
-}
-
-void ItemLog::start_clock(WorkerEntry& entry) noexcept {
-  entry.since.store(static_cast<std::uint64_t>(os::monotonic_now().count()), std::memory_order_release);
+  log().pause();
 }
 
 void ItemLog::failed(std::uint64_t item) const noexcept {
+  pause();
   try {
     memory::Offset block = memory::allocate(sizeof(Failure));
     Failure& f = *new (memory::at<void>(block)) Failure{0, item, {}};
     try {
       pickle::Writer out;
-      dump_failure(out);
+      dump_failure(out, job_->limited ? told_as_limit(job_->limits) : std::current_exception());
       f.parcel = seal(out, nullptr);
     } catch (...) {
       // No room even for the exception: the owner finds an empty parcel and says so.

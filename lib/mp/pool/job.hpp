@@ -18,6 +18,7 @@
 
 #include "mp/memory/ref.hpp"
 #include "mp/pickle/bytes.hpp"
+#include "mp/pool/limits.hpp"
 #include "mp/pool/parcel.hpp"
 #include "mp/pool/task_board.hpp"
 
@@ -45,12 +46,13 @@ struct Failure {
 
 struct Job {
   std::uint64_t items;
-  std::uint64_t timeout;                 // ns for one item, 0 = none
+  std::uint32_t limited;                 // items have limits
   Parcel function;                       // the callable's state, always in a block unless empty
   memory::Offset input;                  // array of T, 0 = items are pickled in the chunks
   memory::Offset output;                 // array of R, or of Cell
   std::uint8_t own_input, cells;         // whether `input` goes with the job; whether `output` is of Cells
   std::atomic<memory::Offset> failures;  // list of Failure
+  Limits limits;                         // of each item
   alignas(
       64) std::atomic<std::uint32_t> progress;  // futex word: counts up when something is done while `waited` is set
   std::atomic<std::uint32_t> waited;            // somebody sleeps for items
@@ -91,10 +93,15 @@ class ItemLog {
   bool waiting(std::uint64_t item) const noexcept {
     return states_[item].load(std::memory_order_relaxed) == static_cast<std::uint8_t>(ItemState::waiting);
   }
-  void start(std::uint64_t item) const noexcept {
+  void start(std::uint64_t item) const {
     entry_->item.store(item + 1, std::memory_order_release);
-    if (job_->timeout) [[unlikely]]
-      start_clock(*entry_);
+    if (job_->limited) [[unlikely]]
+      impose(job_->limits, *entry_);
+  }
+  // Between two items, where something is done that is neither's.
+  void pause() const noexcept {
+    if (job_->limited) [[unlikely]]
+      lift(*entry_);
   }
   void done(std::uint64_t item, ItemState state = ItemState::value) const noexcept {
     states_[item].store(static_cast<std::uint8_t>(state), std::memory_order_release);
@@ -106,8 +113,6 @@ class ItemLog {
   void failed(std::uint64_t item) const noexcept;
 
  private:
-  static void start_clock(WorkerEntry& entry) noexcept;
-
   Job* job_;
   WorkerEntry* entry_;
   std::atomic<std::uint8_t>* states_;
@@ -126,6 +131,11 @@ class ChunkRun {
   std::uint64_t begin() const noexcept { return head_.begin; }
   std::uint64_t end() const noexcept { return head_.end; }
   ItemLog log() const noexcept { return {*job_, *entry_}; }
+  // Throws LimitExceeded if an item's result of so many bytes is beyond its limit.
+  void check_result(std::size_t bytes) const {
+    if (job_->limited) [[unlikely]]
+      check_output(job_->limits, bytes);
+  }
   // The array of T at `offset` in which the chunk's items have their places. Throws UnpicklingError.
   template <class T>
   T* array(memory::Offset offset) const {
@@ -139,7 +149,7 @@ class ChunkRun {
 };
 
 // The owner's view of a job.
-memory::Ref create_job(std::uint64_t items, std::chrono::nanoseconds timeout);
+memory::Ref create_job(std::uint64_t items, const Limits& limits);
 
 // The parcel with the exception of an item in state `exception`, of a job with so many items; empty if there is none.
 Parcel failure_of(const Job& job, std::uint64_t item, std::uint64_t items) noexcept;

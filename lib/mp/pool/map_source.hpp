@@ -8,6 +8,7 @@
 
 #include "mp/os/clock.hpp"
 #include "mp/pool/future_state.hpp"
+#include "mp/pool/limits.hpp"
 
 namespace mp {
 
@@ -15,11 +16,12 @@ namespace mp {
 struct MapOptions {
   std::size_t chunksize = 0;  // items that travel together; 0 = chosen: large at first, single at the end
   Timeout timeout =
-      {};  // of one item, from when a worker takes it: its worker is killed, the item ends in TimeoutError
-  unsigned retries = 0;   // further attempts of an item after a crash or a timeout
+      {};  // of one item, from when a worker takes it: its worker is ended, the item ends in TimeoutError (a TaskTimeout)
+  unsigned retries = 0;   // further attempts of an item after its worker's end
   Timeout deadline = {};  // of the whole map, from the call (Python's timeout): then iteration throws TimeoutError
   std::size_t buffersize =
       0;  // so many items are taken from the input ahead of the results; 0 = all (imap: a few per worker)
+  TaskLimits limits = {};  // of each item
 };
 
 namespace pool {

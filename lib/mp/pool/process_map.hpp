@@ -52,6 +52,7 @@ void run_chunk(pickle::Reader& in, pickle::Writer&) {
       Cell& cell = outputs[i];
       pickle::Writer out(std::span<std::byte>(cell.place));
       pickle::dump(out, static_cast<const R&>(call_item<Spread>(f, std::move(item))));
+      run.check_result(out.size());
       cell.parcel = seal(out, cell.place);
     }
   };
@@ -68,6 +69,7 @@ void run_chunk(pickle::Reader& in, pickle::Writer&) {
             log.start(i);
             call(i, outputs, T(inputs[i]));
           } else {
+            log.pause();
             T item = pickle::load<T>(in);
             if (!log.waiting(i)) continue;
             log.start(i);
@@ -236,9 +238,12 @@ auto map_items(ProcessEngine& engine, const MapOptions& options, const F& f, Ran
       describable(pickle::code_ref(&run_chunk<Spread, F, T, array>), &describe_item<Spread, F, T, array>);
 
   const auto count = static_cast<std::uint64_t>(std::size(items));
-  auto timeout = options.timeout.forever() ? std::chrono::nanoseconds(0)
-                                           : std::max(options.timeout.left(), std::chrono::nanoseconds(1));
-  auto control = std::make_shared<JobControl>(engine.shared_from_this(), create_job(count, timeout), options.retries);
+  if constexpr (!std::is_void_v<R> && PlainItem<R>)
+    if (options.limits.output != 0 && options.limits.output < sizeof(R))
+      throw ValueError("the output limit of " + std::to_string(options.limits.output) +
+                       " bytes is smaller than any result");
+  auto control = std::make_shared<JobControl>(
+      engine.shared_from_this(), create_job(count, limits_of(options.timeout, options.limits)), options.retries);
   Job& job = control->job();
   {
     pickle::Writer state;
@@ -270,7 +275,7 @@ auto map_items(ProcessEngine& engine, const MapOptions& options, const F& f, Ran
   std::vector<Held<SlotTask>> chunks;
   std::vector<std::uint64_t> ends;
   // A chunk that dies before its first item is put in line again this often.
-  const TaskOptions chunk_options{.timeout = options.timeout, .retries = 2};
+  const TaskOptions chunk_options{.timeout = options.timeout, .retries = 2, .limits = options.limits};
   ChunkSizes sizes(engine.workers());
   std::size_t item_bytes = 0;  // of the last chunk, on average, with some to spare: what the next may need
   try {

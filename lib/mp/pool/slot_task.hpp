@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "mp/pool/future_state.hpp"
+#include "mp/pool/limits.hpp"
 #include "mp/pool/task_board.hpp"
 
 namespace mp::pool {
@@ -46,6 +47,7 @@ class SlotTask final : public FutureState {
   // What few tasks need. Guarded by the engine's extras_mutex_.
   struct Extras {
     std::string name;
+    Limits limits;
     std::vector<std::function<void()>> callbacks;
     bool reporting = false;   // the supervisor will run them; that keeps one hold
     std::exception_ptr lost;  // how it ended, where the slot cannot say

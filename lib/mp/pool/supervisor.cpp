@@ -27,7 +27,7 @@ constexpr std::int64_t kKilledTooLong = 2'000'000'000;  // ns
 // How often at most the OOM killer's counters are read, ns, and how many groups are told apart.
 constexpr std::int64_t kOomLook = 1'000'000'000;
 constexpr std::size_t kMostOomGroups = 16;
-// From SIGTERM to SIGKILL, ns.
+// From SIGTERM, or an order to end itself, to SIGKILL, ns.
 constexpr std::int64_t kGrace = 500'000'000;
 // Nothing under way: only news wakes the supervisor. But nobody tells of the death of the server and, with it, of the workers.
 constexpr std::chrono::nanoseconds kIdle = std::chrono::milliseconds(500);
@@ -152,6 +152,7 @@ void Supervisor::launch(std::uint32_t index) {
   entry.intent.store(0, std::memory_order_relaxed);
   entry.item.store(0, std::memory_order_relaxed);
   entry.since.store(0, std::memory_order_relaxed);
+  entry.ordered.store(0, std::memory_order_relaxed);
   board_.forget_idle(index);
   entry.phase.store(static_cast<std::uint32_t>(WorkerPhase::starting), std::memory_order_release);
   fresh.record = server_->launch(&work, fresh.start,
@@ -412,18 +413,56 @@ void Supervisor::kill_workers() noexcept {
 
 void Supervisor::check_limits() noexcept {
   if (engine_.timed_.load(std::memory_order_relaxed) == 0) return;
-  auto now = static_cast<std::uint64_t>(os::monotonic_now().count());
+  const std::int64_t now = os::monotonic_now().count();
   for (std::uint32_t i = 0; i < workers_.size(); ++i) {
     if (workers_[i].ended) continue;
     WorkerEntry& entry = board_.worker(i);
-    std::uint64_t since = entry.since.load(std::memory_order_acquire);
+    const std::uint64_t since = entry.since.load(std::memory_order_acquire);
     const Intent intent{entry.intent.load(std::memory_order_acquire)};
     SlotTask* task = since != 0 && intent.names_a_task() ? engine_.try_task(intent.slot()) : nullptr;
     if (task == nullptr) continue;
-    Slot& s = task->slot();
-    if (s.is(rare::kLimited) && now > since && now - since >= s.timeout)
-      stop_and_kill(i, Reason::timeout, intent.slot(), intent.generation(), since);
+    const std::uint64_t state = task->slot().state.load(std::memory_order_acquire);
+    if (word::phase(state) != Phase::claimed || word::worker(state) != i ||
+        word::generation(state) != intent.generation())
+      continue;
+    const Limits limits = engine_.limits_of_slot(intent.slot());
+    Order order{Limit::none, since, 0, now};
+    if (const auto ran = static_cast<std::uint64_t>(now) - since;
+        limits.wall_time != 0 && static_cast<std::uint64_t>(now) > since && ran >= limits.wall_time) {
+      order.limit = Limit::wall_time;
+      order.used = ran;
+    } else if (limits.cpu_time != 0) {
+      const std::uint64_t then = entry.cpu_then.load(std::memory_order_relaxed);
+      const std::uint64_t used = os::cpu_time_of(record_of(workers_[i].record).pid.load(std::memory_order_acquire));
+      if (used > then && used - then >= limits.cpu_time) {
+        order.limit = Limit::cpu_time;
+        order.used = used - then;
+      }
+    }
+    if (order.limit != Limit::none) end_for(order, i, intent);
   }
+}
+
+// First by an order, so that the worker says where it is; it obeys only while it runs what is meant (limits.cpp). One that blocks
+// signals, or hangs in the kernel, is killed.
+void Supervisor::end_for(const Order& order, std::uint32_t index, const Intent& intent) noexcept {
+  Worker& w = workers_[index];
+  if (w.order.limit == Limit::none || w.order.since != order.since) {
+    w.order = order;
+    board_.worker(index).ordered.store(order.since, std::memory_order_release);
+    if (os::UniqueFd fd = hold(record_of(w.record))) os::send_signal(fd.get(), SIGXCPU);
+  } else if (order.at - w.order.at >= kGrace) {
+    stop_and_kill(index, Reason::limit, intent.slot(), intent.generation(), order.since);
+  }
+}
+
+// For which limit the worker ended with what it ran, if it was for one.
+Limit Supervisor::limit_passed(std::uint32_t index, const Slot& slot, const CrashDetails& details) const noexcept {
+  const Order& order = workers_[index].order;
+  if ((details.signal == SIGXCPU || details.signal == SIGKILL) && order.limit != Limit::none &&
+      order.since == board_.worker(index).since.load(std::memory_order_acquire))
+    return order.limit;
+  return details.signal == SIGXFSZ && slot.is(rare::kLimited) ? Limit::file_size : Limit::none;
 }
 
 bool Supervisor::kill(SlotTask& task) {
@@ -468,12 +507,6 @@ std::exception_ptr Supervisor::why_lost(std::uint32_t index, SlotTask& task) {
     std::lock_guard guard(engine_.extras_mutex_);
     if (task.extras_) name = task.extras_->name;
   }
-  if (w.reason == Reason::timeout) {
-    double seconds = static_cast<double>(task.slot().timeout) * 1e-9;
-    return std::make_exception_ptr(TimeoutError("task " + std::to_string(task.number_) +
-                                                (name.empty() ? "" : " \"" + name + '"') +
-                                                " ran longer than its limit of " + std::to_string(seconds) + " s"));
-  }
   CrashDetails details = details_of(record_of(w.record));
   details.task = task.number_;
   details.task_name = std::move(name);
@@ -488,8 +521,20 @@ std::exception_ptr Supervisor::why_lost(std::uint32_t index, SlotTask& task) {
   Description call = describe_call(s.run, arguments, details.item.value_or(0));
   details.function = std::move(call.function);
   if (!s.is(rare::kChunk) || details.item) details.arguments = std::move(call.arguments);
-  count_oom_kills(details, index);
-  return std::make_exception_ptr(WorkerCrashed(std::move(details)));
+  details.limit = limit_passed(index, s, details);
+  if (details.limit == Limit::none) {
+    count_oom_kills(details, index);
+    return std::make_exception_ptr(WorkerCrashed(std::move(details)));
+  }
+  const Limits limits = engine_.limits_of_slot(task.index());
+  switch (details.limit) {
+    case Limit::wall_time: details.allowed = limits.wall_time; break;
+    case Limit::cpu_time: details.allowed = limits.cpu_time; break;
+    default: details.allowed = limits.file_size; break;
+  }
+  if (details.limit != Limit::file_size) details.used = w.order.used;
+  if (details.limit == Limit::wall_time) return std::make_exception_ptr(TaskTimeout(std::move(details)));
+  return std::make_exception_ptr(LimitExceeded(std::move(details)));
 }
 
 // ---- the OOM killer -------------------------------------------------------------------------------------------------

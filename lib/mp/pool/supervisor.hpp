@@ -44,7 +44,14 @@ class Supervisor {
 
  private:
   using Mode = ProcessEngine::Mode;
-  enum class Reason { none, timeout, cancel };
+  enum class Reason { none, limit, cancel };
+  // To end itself for a limit of time, given to a worker.
+  struct Order {
+    Limit limit = Limit::none;
+    std::uint64_t since = 0;  // of what it ran (WorkerEntry)
+    std::uint64_t used = 0;   // ns
+    std::int64_t at = 0;      // when it was given, ns
+  };
   // A control group that workers are in.
   struct OomGroup {
     explicit OomGroup(os::OomCounter c) noexcept : counter(std::move(c)), read(counter.read()) {}
@@ -59,6 +66,7 @@ class Supervisor {
     bool ended = true;
     Reason reason = Reason::none;  // why we killed it
     std::int64_t term_at = 0;      // when it was asked to end (terminate), ns
+    Order order;                   // the last; for what it runs only as long as that began then
     OomGroup* group = nullptr;     // its control group when it was ready
     bool group_known = false;
   };
@@ -73,6 +81,8 @@ class Supervisor {
   void bury(std::uint32_t index) noexcept;
   void settle_victim(std::uint32_t index, SlotTask& task) noexcept;
   void check_limits() noexcept;
+  void end_for(const Order& order, std::uint32_t index, const Intent& intent) noexcept;
+  Limit limit_passed(std::uint32_t index, const Slot& slot, const CrashDetails& details) const noexcept;
   void replace_workers() noexcept;
   bool too_many_failed_starts(bool by_others) noexcept;
   void break_pool(const std::string& why) noexcept;

@@ -71,7 +71,7 @@ inline constexpr std::size_t kInline = 104;
 // What is rare about a task, and lies in the slot's last line: nobody looks there without need.
 namespace rare {
 inline constexpr std::uint8_t kChunk = 1;      // its arguments begin with a ChunkHead (job.hpp)
-inline constexpr std::uint8_t kLimited = 2;    // `timeout`
+inline constexpr std::uint8_t kLimited = 2;    // `limits`
 inline constexpr std::uint8_t kArguments = 4;  // `arguments`: they are not in place
 inline constexpr std::uint8_t kResult = 8;     // `result`: it is not in place
 }  // namespace rare
@@ -87,7 +87,7 @@ struct alignas(64) Slot {
   pickle::CodeRef run;  // void run(pickle::Reader&, pickle::Writer&)
   std::uint32_t argument_bytes, result_bytes;
   std::byte place[kInline];         // the arguments', then the result's bytes where they fit
-  std::uint64_t timeout;            // ns for one attempt
+  memory::Offset limits;            // a block with its Limits
   std::atomic<std::uint32_t> next;  // of the list of reported ends: index + 1, 0 = last
   Parcel arguments, result;
 
@@ -114,6 +114,7 @@ struct alignas(64) Slot {
   void discard_rare() noexcept {
     if (is(rare::kArguments)) discard(arguments);
     if (is(rare::kResult)) discard(result);
+    if (is(rare::kLimited)) memory::try_deallocate(limits);
     rare = 0;
   }
 
@@ -158,10 +159,14 @@ struct alignas(128) WorkerEntry {
   std::atomic<std::uint32_t> phase;
   std::atomic<std::uint64_t> intent;  // an Intent
   std::atomic<std::uint64_t> item;    // in a chunk: index + 1 of the item it runs, 0 = none
-  std::atomic<std::uint64_t> since;   // CLOCK_MONOTONIC ns when the limited task or item began; 0 = no limit runs
-  std::atomic<std::uint64_t> tasks;   // done so far
-  std::atomic<std::uint32_t> bell;    // counts rings; the worker sleeps on it
-  Parcel failure;                     // of the initializer
+  std::atomic<std::uint64_t>
+      since;  // CLOCK_MONOTONIC ns when the task or item with a limit of time began; 0 = none runs
+  std::atomic<std::uint64_t> tasks;  // done so far
+  std::atomic<std::uint32_t> bell;   // counts rings; the worker sleeps on it
+  Parcel failure;                    // of the initializer
+  // What is rare lies in the second line.
+  std::atomic<std::uint64_t> cpu_then;  // ns of CPU time that the process had used at `since`
+  std::atomic<std::uint64_t> ordered;  // the `since` of what the worker shall end itself for; written by the supervisor
 };
 
 // The workers' entries follow it.

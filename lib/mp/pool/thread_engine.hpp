@@ -1,5 +1,5 @@
 // The engine of a thread pool: the same calls as ProcessEngine, on threads of this process. Nothing is pickled, anything
-// movable goes. Differences that threads dictate: the timeouts of TaskOptions and MapOptions are not enforced (a thread
+// movable goes. Differences that threads dictate: the timeouts and limits of TaskOptions and MapOptions are not enforced (a thread
 // cannot be stopped), and terminate() lets running tasks come to their end.
 //
 // *Thread and process safety*: any thread. In a fork child the threads are missing: every use says so, and destroying the

@@ -165,7 +165,7 @@ class ThreadMap final : public MapSource<typename Work::R> {
 
 // Starts a map of f over `items`; returns at once. The items are copied, or moved out of a container given as an rvalue.
 // Each chunk calls a copy of f (f itself where it cannot be copied; std::ref(f) where it shall be shared).
-// Of the options, timeout and retries mean nothing here: a thread neither crashes nor can be stopped.
+// Of the options, timeout, limits and retries mean nothing here: a thread neither crashes nor can be stopped.
 template <bool Spread, class F, class Range>
 auto map_items(ThreadEngine& engine, const MapOptions& options, F&& f, Range&& items) {
   using T = std::decay_t<decltype(*std::begin(items))>;

@@ -10,6 +10,7 @@
 #include "mp/os/backtrace.hpp"
 #include "mp/os/clock.hpp"
 #include "mp/pool/failure.hpp"
+#include "mp/pool/limits.hpp"
 
 namespace mp::pool {
 namespace {
@@ -18,6 +19,16 @@ using Run = void (*)(pickle::Reader&, pickle::Writer&);
 
 WorkerEntry* entry_of_this = nullptr;  // set once, by the one thread of a worker
 
+Outcome failed(Slot& slot, pickle::Writer& out, const std::exception_ptr& error) {
+  if (slot.attempts_left > 0) {
+    --slot.attempts_left;
+    return Outcome::lost;
+  }
+  out.clear();
+  dump_failure(out, error);
+  return Outcome::exception;
+}
+
 Outcome attempt(Slot& slot, pickle::Writer& out) {
   try {
     pickle::Reader in(slot.argument_payload());
@@ -25,13 +36,27 @@ Outcome attempt(Slot& slot, pickle::Writer& out) {
     os::call_watched([&] { run(in, out); });
     return Outcome::value;
   } catch (...) {
-    if (slot.attempts_left > 0) {
-      --slot.attempts_left;
-      return Outcome::lost;
-    }
-    out.clear();
-    dump_failure(out);
-    return Outcome::exception;
+    return failed(slot, out, std::current_exception());
+  }
+}
+
+// The same within limits.
+Outcome attempt_within(Slot& slot, pickle::Writer& out, WorkerEntry& entry) {
+  Limits limits;
+  try {
+    const auto* told = memory::array_at<Limits>(slot.limits, 1);
+    if (told == nullptr) throw UnpicklingError("a task's limits are not where they should be in shared memory");
+    limits = *told;
+    impose(limits, entry);
+    pickle::Reader in(slot.argument_payload());
+    auto run = pickle::code_as<Run>(slot.run);
+    os::call_watched([&] { run(in, out); });
+    lift(entry);
+    check_output(limits, out.size());
+    return Outcome::value;
+  } catch (...) {
+    lift(entry);
+    return failed(slot, out, told_as_limit(limits));
   }
 }
 
@@ -44,10 +69,9 @@ void perform(Slot& slot, WorkerEntry& entry) {
     pickle::Writer own;
     pickle::Writer there{std::span<std::byte>(slot.place)};
     pickle::Writer& out = in_place ? there : own;
-    if (slot.is(rare::kLimited) && !slot.is(rare::kChunk))
-      entry.since.store(static_cast<std::uint64_t>(os::monotonic_now().count()), std::memory_order_release);
-    Outcome outcome = attempt(slot, out);
-    if (slot.is(rare::kLimited)) entry.since.store(0, std::memory_order_release);
+    // A chunk's items have each their own.
+    Outcome outcome =
+        slot.is(rare::kLimited) && !slot.is(rare::kChunk) ? attempt_within(slot, out, entry) : attempt(slot, out);
     if (outcome == Outcome::lost) continue;
     try {
       slot.set_result(out);
