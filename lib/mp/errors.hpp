@@ -23,8 +23,9 @@ class ValueError : public Error {
 // A system call failed: which call, on what, and the errno. code() compares with std::errc.
 class OSError : public Error {
  public:
-  OSError(int error, const std::string& call, const std::string& object = {})
-      : Error(call + (object.empty() ? "" : " " + object) + ": " + std::generic_category().message(error)),
+  OSError(int error, const std::string& call, const std::string& object = {}, const std::string& hint = {})
+      : Error(call + (object.empty() ? "" : " " + object) + ": " + std::generic_category().message(error) +
+              (hint.empty() ? "" : " (" + hint + ")")),
         code_(error, std::generic_category()) {}
   const std::error_code& code() const noexcept { return code_; }
 

@@ -13,6 +13,7 @@
 #include "mp/errors.hpp"
 #include "mp/os/call.hpp"
 #include "mp/os/futex.hpp"
+#include "mp/os/limit.hpp"
 #include "mp/os/private_fd.hpp"
 #include "mp/os/threads.hpp"
 
@@ -108,7 +109,7 @@ int open_doorbell(const Source& source, Wanted wanted) {
   auto found = d.bells.find(&source.stream());
   if (found == d.bells.end()) {
     os::UniqueFd fd(os::call_again(os::Call::eventfd, [] { return ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }));
-    if (!fd) throw OSError(errno, "eventfd");
+    if (!fd) throw os::refused(errno, "eventfd", "for the doorbell of a connection");
     if (!d.helper_runs) start_helper(d);
     found = d.bells.emplace(&source.stream(), Bell{source, os::PrivateFd(std::move(fd))}).first;
     detail::open_doorbells.fetch_add(1, std::memory_order_relaxed);

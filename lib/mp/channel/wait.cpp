@@ -82,7 +82,7 @@ class List {
     const auto seconds = std::chrono::floor<std::chrono::seconds>(limit);
     const timespec t{seconds.count(), (limit - seconds).count()};
     const int n = os::call(os::Call::poll, [&] { return ::ppoll(fds.data(), fds.size(), &t, nullptr); });
-    if (n < 0 && errno != EINTR && errno != EAGAIN) throw OSError(errno, "ppoll");
+    if (n < 0 && errno != EINTR && errno != EAGAIN) throw OSError(errno, "ppoll", "in connection::wait()");
     for (pollfd& fd : fds) {
       if (n <= 0) fd.revents = 0;
       if (fd.revents & POLLNVAL) throw OSError(EBADF, "wait", "descriptor " + std::to_string(fd.fd));

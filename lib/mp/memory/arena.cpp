@@ -14,6 +14,7 @@
 #include "mp/errors.hpp"
 #include "mp/memory/layout.hpp"
 #include "mp/os/call.hpp"
+#include "mp/os/limit.hpp"
 #include "mp/os/shm.hpp"
 
 namespace mp::memory {
@@ -192,11 +193,6 @@ void trim(Tag me) noexcept {
   }
 }
 
-[[noreturn]] void throw_full(std::size_t asked) {
-  Usage u = usage();
-  throw SharedMemoryFull(asked, u.committed, u.capacity);
-}
-
 enum class HeapLock { held, free };
 void give_back_slabs() noexcept;
 
@@ -216,7 +212,7 @@ std::uint64_t take_pages(std::uint64_t count, std::size_t asked, HeapLock heap, 
       trim(me);
     }
   }
-  throw_full(asked);
+  throw full(asked);
 }
 
 // Smaller runs always stay committed for the next taker: giving them back saves little and costs a system call.
@@ -449,6 +445,11 @@ void map_new_arena() {
   // spaces get less.
   std::uint64_t size = 256ull << 30;
   os::UniqueFd fd = os::create_shared_memory(size);
+  if (int error = os::commit(fd.get(), 0, kMembers)) {
+    if (error != ENOSPC && error != ENOMEM) throw OSError(error, "fallocate", "the family's shared memory");
+    const os::ShmSpace all = os::shared_memory_space(fd.get());
+    throw SharedMemoryFull(kMembers, all.used, all.allowed != 0 ? all.allowed : size);
+  }
   void* where = MAP_FAILED;
   for (;;) {
     // Far from heap, stack and libraries, and below them, so that a spawned process finds it free as well.
@@ -458,7 +459,7 @@ void map_new_arena() {
     if (where != MAP_FAILED || size <= 64ull << 20) break;
     size /= 2;
   }
-  if (where == MAP_FAILED) throw OSError(errno, "mmap", "the family's shared memory");
+  if (where == MAP_FAILED) throw os::refused(errno, "mmap", "the family's shared memory");
   detail::base = static_cast<std::byte*>(where);
   detail::capacity = size;
   arena_descriptor = fd.release();
@@ -469,8 +470,6 @@ void map_new_arena() {
   words = round(words);
   std::uint64_t bitmaps = round(words + pages * 8), first_page = round(bitmaps + pages * kBitmapWords * 8);
   pages = (size - first_page) / kPage;
-  if (int error = os::commit(arena_descriptor, 0, kMembers))
-    throw OSError(error, "fallocate", "the family's shared memory");
   Arena& a = *new (detail::base) Arena{};
   a.layout = kLayout;
   a.agreed_base = reinterpret_cast<std::uint64_t>(detail::base);
@@ -485,6 +484,13 @@ void map_new_arena() {
   detail::first_block = first_page;
 }
 
+void unmap_arena() noexcept {
+  ::munmap(detail::base, detail::capacity);
+  ::close(std::exchange(arena_descriptor, -1));
+  detail::base = nullptr;
+  detail::capacity = 0;
+}
+
 void map_inherited_arena(int fd) {
   // Who executes this program with descriptors and arguments of his own making decides what the child runs: he must be this user.
   if (os::has_raised_rights())
@@ -494,14 +500,14 @@ void map_inherited_arena(int fd) {
   auto* head = reinterpret_cast<Arena*>(os::call_again(os::Call::mmap, [fd] {
     return reinterpret_cast<std::intptr_t>(::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 0));
   }));
-  if (head == MAP_FAILED) throw OSError(errno, "mmap", "the inherited shared memory");
+  if (head == MAP_FAILED) throw os::refused(errno, "mmap", "the inherited shared memory");
   std::uint64_t size = head->capacity, agreed = head->agreed_base, first = head->first_page;
   bool ours = head->magic == kMagic && head->layout == kLayout && first < size && os::is_private_file(fd, size);
   ::munmap(head, 4096);
   if (!ours) throw Error("the inherited descriptor is not the shared memory of this version of mp");
   void* where = map_at(agreed, size, fd);
   if (where == MAP_FAILED) where = map_anywhere(size, fd);
-  if (where == MAP_FAILED) throw OSError(errno, "mmap", "the family's shared memory");
+  if (where == MAP_FAILED) throw os::refused(errno, "mmap", "the family's shared memory");
   detail::base = static_cast<std::byte*>(where);
   detail::capacity = size;
   detail::first_block = first;
@@ -520,7 +526,7 @@ Offset allocate(std::size_t size, std::size_t align, Content content) {
   start();
   if (size > class_size(kClasses - 1)) {
     std::uint64_t count = size / kPage + (size % kPage != 0);
-    if (count > arena().pages) throw_full(size);
+    if (count > arena().pages) throw full(size);
     std::uint64_t first = take_pages(count, size, HeapLock::free, content);
     for (std::uint64_t page = first + 1; page < first + count; ++page)
       write(page, make_word(PageKind::tail, true, kNobody, first));
@@ -561,6 +567,14 @@ std::size_t room_at(Offset offset) noexcept {
 }
 
 Usage usage() noexcept { return {arena().committed_bytes.load(std::memory_order_relaxed), arena().capacity}; }
+
+SharedMemoryFull full(std::size_t asked) noexcept {
+  const Usage ours = usage();
+  // Whichever is the tighter: what is reserved, or the file system, which others fill as well.
+  const os::ShmSpace all = os::shared_memory_space(arena_descriptor);
+  if (all.allowed != 0 && all.allowed < ours.capacity) return SharedMemoryFull(asked, all.used, all.allowed);
+  return SharedMemoryFull(asked, ours.committed, ours.capacity);
+}
 
 std::size_t bytes_in_use() noexcept {
   std::size_t total = 0;

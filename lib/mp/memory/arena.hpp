@@ -27,6 +27,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "mp/errors.hpp"
+
 namespace mp::memory {
 
 // Distance from the arena's start in bytes. 0 names nothing.
@@ -121,6 +123,10 @@ struct Usage {
   std::size_t capacity;   // bytes reserved, the most that can ever be committed
 };
 Usage usage() noexcept;
+
+// To be thrown where `asked` bytes could not be had: with what is used and allowed, of the arena or of the file system that it lies
+// in, whichever is smaller.
+SharedMemoryFull full(std::size_t asked) noexcept;
 
 // Bytes in blocks that are handed out, by walking all pages: for tests and reports.
 std::size_t bytes_in_use() noexcept;

@@ -71,10 +71,7 @@ void describe_member(std::size_t index) {
   std::size_t done = a.described_members.load(std::memory_order_acquire), need = (index / kStep + 1) * kStep;
   if (need <= done) return;
   std::size_t size = (need - done) * sizeof(Member);
-  if (os::commit(arena_descriptor, kMembers + done * sizeof(Member), size) != 0) {
-    Usage u = usage();
-    throw SharedMemoryFull(size, u.committed, u.capacity);
-  }
+  if (os::commit(arena_descriptor, kMembers + done * sizeof(Member), size) != 0) throw full(size);
   a.committed_bytes.fetch_add(size, std::memory_order_relaxed);
   while (done < need && !a.described_members.compare_exchange_weak(done, need, std::memory_order_acq_rel)) {}
 }
@@ -201,6 +198,8 @@ void after_fork_in_parent() {
 }
 
 void install_fork_handlers() {
+  static bool installed = false;
+  if (std::exchange(installed, true)) return;
   if (int error = ::pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child))
     throw OSError(error, "pthread_atfork");
 }
@@ -232,10 +231,16 @@ void start() {
   if (started.load(std::memory_order_relaxed)) return;
   if (auto birth = os::birth()) return join_locked(birth->fd, birth->tag);
   map_new_arena();
-  describe_member(1);
-  install_fork_handlers();
-  os::enlist_in_fences();
-  become(claim_entry(kNobody, kNobody));
+  try {
+    describe_member(1);
+    const Tag me = claim_entry(kNobody, kNobody);
+    install_fork_handlers();
+    os::enlist_in_fences();
+    become(me);
+  } catch (...) {
+    unmap_arena();  // the next one to ask starts anew
+    throw;
+  }
   started.store(true, std::memory_order_release);
 }
 
@@ -325,7 +330,7 @@ void orphan(Tag tag, Tag maker) noexcept {
   } catch (const std::exception&) {
     bag_mutex.unlock();
     dismiss(child);
-    errno = ENOMEM;
+    errno = ENOSPC;
     return -1;
   }
   fork_ticket = child;

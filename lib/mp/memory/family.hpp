@@ -67,8 +67,8 @@ void dismiss(Tag tag) noexcept;
 void orphan(Tag tag, Tag maker) noexcept;
 
 // fork(2), the child being member `child` (enlisted) with a reference to everything that the caller holds.
-// 0 in the child, its pid in the parent, -1 with errno when fork failed (the entry is dismissed; ENOMEM also when shared
-// memory is full).
+// 0 in the child, its pid in the parent, -1 with errno when fork failed (the entry is dismissed); ENOSPC when shared memory is
+// full.
 pid_t fork_as(Tag child) noexcept;
 
 // In a process that was executed afresh: maps the family's arena from `fd` and becomes member `tag`.

@@ -44,6 +44,7 @@ inline std::mutex bag_mutex;
 
 // Maps a new or an inherited arena: sets base, capacity, arena_descriptor (family.cpp calls them once).
 void map_new_arena();
+void unmap_arena() noexcept;  // as if there had been none
 void map_inherited_arena(int fd);
 
 // ref.cpp: the bag of `child`, holding what this process holds; caller holds bag_mutex.

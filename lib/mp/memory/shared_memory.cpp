@@ -5,9 +5,11 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 
 #include "mp/errors.hpp"
 #include "mp/os/call.hpp"
+#include "mp/os/limit.hpp"
 #include "mp/os/shm.hpp"
 
 namespace mp {
@@ -31,11 +33,11 @@ std::string random_name() {
 }
 
 [[noreturn]] void fail(int error, const char* call, const std::string& name, std::size_t size) {
-  if (error == ENOSPC || error == ENOMEM) {
+  if ((error == ENOSPC || error == ENOMEM) && std::strcmp(call, "mmap") != 0) {
     auto [used, allowed] = os::shared_memory_space();
     throw SharedMemoryFull(size, used, allowed);
   }
-  throw OSError(error, call, "shared memory '" + name + "'");
+  throw os::refused(error, call, "shared memory '" + name + "'");
 }
 
 }  // namespace

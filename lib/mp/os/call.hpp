@@ -25,6 +25,7 @@ enum class Call : std::uint8_t {
   futex_wake,
   getaffinity,
   getrandom,
+  getrlimit,
   ioctl,
   kill,
   link,

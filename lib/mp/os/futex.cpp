@@ -50,7 +50,7 @@ Woken futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
 [[gnu::hot]] int futex_wake(const std::atomic<std::uint32_t>& word, int count) noexcept {
   int saved = errno;
   long woken =
-      call(Call::futex_wake, [&] { return ::syscall(SYS_futex, &word, FUTEX_WAKE, count, nullptr, nullptr, 0); });
+      call_again(Call::futex_wake, [&] { return ::syscall(SYS_futex, &word, FUTEX_WAKE, count, nullptr, nullptr, 0); });
   errno = saved;
   return woken > 0 ? static_cast<int>(woken) : 0;
 }

@@ -5,13 +5,12 @@
 #include <spawn.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <string_view>
 
 #include "mp/errors.hpp"
 #include "mp/os/call.hpp"
+#include "mp/os/limit.hpp"
 
 namespace mp::os {
 namespace {
@@ -24,28 +23,17 @@ struct Actions {
   ~Actions() { ::posix_spawn_file_actions_destroy(&list); }
 };
 
-std::optional<Birth> read_birth() noexcept {
-  int fd = call_again(Call::open, [] { return ::open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC); });
-  if (fd < 0) return std::nullopt;
-  // argv[0] may be long: the mark is looked for from the end.
-  char text[8192];
-  ssize_t size = call_again(Call::read, [&] { return ::read(fd, text, sizeof text); });
-  ::close(fd);
-  if (size <= 0 || size == sizeof text || text[size - 1] != 0) return std::nullopt;
-  std::string_view words[4];
-  int count = 0;
-  for (const char* p = text; p < text + size; p += words[count - 1].size() + 1) {
-    if (count == 4) return std::nullopt;
-    words[count++] = p;
-  }
-  if (count != 4 || words[1] != kMark) return std::nullopt;
+// What the program was executed with, told by the C library before anything else of it runs. No file of /proc: where there is none, a
+// child would take itself for the program, and start children that do the same.
+constinit std::optional<Birth> noted;
+
+[[gnu::constructor(101)]] void note_birth(int argc, char** argv, char**) {
+  if (argc != 4 || std::string_view(argv[1]) != kMark) return;
   char *fd_end, *tag_end;
-  long number = std::strtol(words[2].data(), &fd_end, 10);
-  unsigned long tag = std::strtoul(words[3].data(), &tag_end, 10);
-  if (*fd_end || *tag_end || number < 0 || number > 1 << 20 || tag > 0x7fffffff) return std::nullopt;
-  if (call_again(Call::fcntl, [&] { return ::fcntl(static_cast<int>(number), F_SETFD, FD_CLOEXEC); }) != 0)
-    return std::nullopt;
-  return Birth{static_cast<int>(number), static_cast<std::uint32_t>(tag)};
+  const long number = std::strtol(argv[2], &fd_end, 10);
+  const unsigned long tag = std::strtoul(argv[3], &tag_end, 10);
+  if (*fd_end || *tag_end || number < 0 || number > 1 << 20 || tag > 0x7fffffff) return;
+  noted = Birth{static_cast<int>(number), static_cast<std::uint32_t>(tag)};
 }
 
 }  // namespace
@@ -54,23 +42,26 @@ pid_t launch(const std::string& program, int shared_fd, std::uint32_t tag) {
   Actions actions;
   int error = ::posix_spawn_file_actions_adddup2(&actions.list, shared_fd, kInheritedFd);
   if (error == 0) error = ::posix_spawn_file_actions_addclosefrom_np(&actions.list, kInheritedFd + 1);
-  if (error != 0) throw OSError(error, "posix_spawn_file_actions");
+  // EBADF: those numbers are beyond what may be open.
+  if (error != 0) throw refused(error == EBADF ? EMFILE : error, "posix_spawn", program);
   std::string fd = std::to_string(kInheritedFd), member = std::to_string(tag);
   char* argv[] = {::program_invocation_name, const_cast<char*>(kMark), fd.data(), member.data(), nullptr};
   pid_t pid = -1;
   // posix_spawn returns its errno; the seam speaks -1 and errno.
-  int result = call(Call::spawn, [&] {
+  int result = call_again(Call::spawn, [&] {
     int e = ::posix_spawn(&pid, program.c_str(), &actions.list, nullptr, argv, ::environ);
     if (e != 0) errno = e;
     return e == 0 ? 0 : -1;
   });
-  if (result != 0) throw OSError(errno, "posix_spawn", program);
+  if (result != 0) throw refused(errno, "posix_spawn", program);
   return pid;
 }
 
 std::optional<Birth> birth() noexcept {
-  static const std::optional<Birth> mine = read_birth();
-  return mine;
+  // Where the descriptor is none, whoever maps it says so.
+  static const bool closed [[maybe_unused]] =
+      noted && call_again(Call::fcntl, [] { return ::fcntl(noted->fd, F_SETFD, FD_CLOEXEC); }) == 0;
+  return noted;
 }
 
 }  // namespace mp::os

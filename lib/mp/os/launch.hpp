@@ -26,8 +26,8 @@ struct Birth {
   std::uint32_t tag;
 };
 
-// How this process was executed: by launch(), or (nothing) by anybody else. Read from /proc/self/cmdline once, so that it
-// works before main as well. The arena is close-on-exec from then on.
+// How this process was executed: by launch(), or (nothing) by anybody else. Works before main as well, in every constructor but
+// those of priority 101. The arena is close-on-exec from then on.
 std::optional<Birth> birth() noexcept;
 
 }  // namespace mp::os

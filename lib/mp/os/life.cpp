@@ -16,6 +16,7 @@
 
 #include "mp/errors.hpp"
 #include "mp/os/call.hpp"
+#include "mp/os/limit.hpp"
 
 namespace mp::os {
 namespace {
@@ -116,6 +117,12 @@ bool alive(const Life& life) noexcept {
     std::uint64_t start_time;
     if (read_stat(life.pid, state, start_time))
       return state != 'Z' && state != 'X' && (life.seen == 0 || start_time <= life.seen);
+    // Nor is there a descriptor for that: but of our own child the kernel tells without.
+    siginfo_t info{};
+    auto ask = [&] {
+      return ::waitid(P_PID, static_cast<id_t>(life.pid), &info, WEXITED | WNOHANG | WNOWAIT | __WALL);
+    };
+    if (call_again(Call::waitid, ask) == 0 && info.si_pid != 0) return false;
     return call_again(Call::kill, [&] { return ::kill(life.pid, 0); }) == 0 || errno != ESRCH;
   }
   if (ended(fd.get())) return false;
@@ -126,7 +133,7 @@ bool alive(const Life& life) noexcept {
 
 UniqueFd open_pidfd(pid_t pid) {
   UniqueFd fd(raw_pidfd_open(pid));
-  if (!fd && errno != ESRCH) throw OSError(errno, "pidfd_open", std::to_string(pid));
+  if (!fd && errno != ESRCH) throw refused(errno, "pidfd_open", "of process " + std::to_string(pid));
   return fd;
 }
 

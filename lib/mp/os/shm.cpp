@@ -11,6 +11,7 @@
 
 #include "mp/errors.hpp"
 #include "mp/os/call.hpp"
+#include "mp/os/limit.hpp"
 
 namespace mp::os {
 namespace {
@@ -37,7 +38,8 @@ UniqueFd create_shared_memory(std::size_t size) {
   UniqueFd fd = open_nameless_shm();
   if (!fd) fd = UniqueFd(call_again(Call::memfd_create, [] { return ::memfd_create("mp", MFD_CLOEXEC); }));
   if (!fd)
-    throw OSError(errno, "memfd_create", "for the family's shared memory (and /dev/shm is missing or too small)");
+    throw refused(errno, "memfd_create",
+                  "for the family's shared memory, /dev/shm being missing, closed or smaller than 1 GiB");
   // A memfd is made for everybody who can name it.
   if (call_again(Call::fchmod, [&] { return ::fchmod(fd.get(), 0600); }) != 0)
     throw OSError(errno, "fchmod", "the family's shared memory");
@@ -116,9 +118,10 @@ bool is_private_file(int fd, std::size_t size) noexcept {
 
 bool has_raised_rights() noexcept { return ::getauxval(AT_SECURE) != 0; }
 
-ShmSpace shared_memory_space() noexcept {
+ShmSpace shared_memory_space(int fd) noexcept {
   struct statvfs fs;
-  if (!ask_file_system(fs)) return {0, 0};
+  const bool known = fd < 0 ? ask_file_system(fs) : call_again(Call::statvfs, [&] { return ::fstatvfs(fd, &fs); }) == 0;
+  if (!known) return {0, 0};
   return {static_cast<std::size_t>(fs.f_blocks - fs.f_bfree) * fs.f_frsize,
           static_cast<std::size_t>(fs.f_blocks) * fs.f_frsize};
 }

@@ -43,8 +43,10 @@ bool is_private_file(int fd, std::size_t size) noexcept;
 bool has_raised_rights() noexcept;
 
 struct ShmSpace {
-  std::size_t used, allowed;  // bytes of the whole file system of shared memory; 0 where unknown
+  std::size_t used,
+      allowed;  // bytes of a whole file system of shared memory; 0 where unknown or without a limit of its own
 };
-ShmSpace shared_memory_space() noexcept;
+// Of the one that `fd` lies in, or, without, of that of names.
+ShmSpace shared_memory_space(int fd = -1) noexcept;
 
 }  // namespace mp::os

@@ -10,6 +10,8 @@
 #include "mp/errors.hpp"
 #include "mp/os/call.hpp"
 #include "mp/os/fd.hpp"
+#include "mp/os/life.hpp"
+#include "mp/os/limit.hpp"
 #include "mp/os/private_fd.hpp"
 
 namespace mp::os {
@@ -26,7 +28,16 @@ int tether_end() {
   if (read_end < 0) {
     int ends[2];
     if (call_again(Call::pipe, [&] { return ::pipe2(ends, O_CLOEXEC | O_NONBLOCK); }) != 0)
-      throw OSError(errno, "pipe2", "for the tether");
+      throw refused(errno, "pipe2", "for the tether that ends children with their parent");
+    // As the children will; where that fails, so will they, and could tell nobody.
+    const std::string path = "/proc/self/fd/" + std::to_string(ends[0]);
+    UniqueFd tried(call_again(Call::open, [&] { return ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC); }));
+    if (!tried) {
+      const int error = errno;
+      ::close(ends[0]);
+      ::close(ends[1]);
+      throw refused(error, "open", path + ", the tether that ends children with their parent; is /proc mounted?");
+    }
     write_end = ends[1];
     read_end = ends[0];
   }
@@ -38,8 +49,12 @@ bool tether_to(pid_t holder, int end) {
   std::snprintf(path, sizeof path, "/proc/%d/fd/%d", static_cast<int>(holder), end);
   UniqueFd fd(call_again(Call::open, [&] { return ::open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); }));
   if (!fd) {
-    if (errno == ENOENT || errno == ESRCH) return false;
-    throw OSError(errno, "open", path);
+    const int error = errno;
+    const char state = run_state(holder);
+    const bool gone =
+        state == 'Z' || state == 'X' || (state == 0 && call_again(Call::kill, [&] { return ::kill(holder, 0); }) != 0);
+    if ((error == ENOENT || error == ESRCH) && gone) return false;
+    throw refused(error, "open", std::string(path) + ", the tether that ends a child with its parent");
   }
   auto set = [&](int command, int value) {
     if (call_again(Call::fcntl, [&] { return ::fcntl(fd.get(), command, value); }) != 0)

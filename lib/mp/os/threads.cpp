@@ -9,6 +9,7 @@
 
 #include "mp/errors.hpp"
 #include "mp/os/call.hpp"
+#include "mp/os/limit.hpp"
 
 namespace mp::os {
 namespace {
@@ -48,7 +49,7 @@ std::thread start_thread(const std::string& what, std::function<void()> body) {
       return -1;
     }
   });
-  if (result != 0) throw OSError(errno, "pthread_create", "for " + what);
+  if (result != 0) throw refused(errno, "pthread_create", "for " + what);
   return made;
 }
 

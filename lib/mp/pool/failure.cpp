@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "mp/errors.hpp"
+#include "mp/os/limit.hpp"
 #include "mp/os/symbol.hpp"
 #include "mp/pickle/exception.hpp"
 #include "mp/pool/describe.hpp"
@@ -107,8 +108,7 @@ std::exception_ptr load_failure(const Parcel& from, std::uint64_t task, const st
 std::exception_ptr load_failure(const Slot& from, std::uint64_t task, const std::string& task_name) noexcept {
   try {
     switch (from.outcome) {
-      case Outcome::no_room:
-        throw SharedMemoryFull(from.result_bytes, memory::usage().committed, memory::usage().capacity);
+      case Outcome::no_room: throw memory::full(from.result_bytes);
       case Outcome::exception: {
         pickle::Reader in(from.result_payload());
         return load_failure(in, task, task_name);
@@ -138,8 +138,9 @@ std::exception_ptr with_call(const std::exception_ptr& error, pickle::CodeRef ru
 
 std::string end_text(const process::Record& record) {
   process::Status status = process::status_of(record);
-  if (status.phase() == process::Phase::failed)
-    return std::string("fork: ") + std::generic_category().message(status.code());
+  if (status.phase() == process::Phase::failed) return os::refused(status.code(), "fork", "of a worker").what();
+  if (int error = record.refused.load(std::memory_order_acquire))
+    return os::refused(error, "setting up", "a worker").what();
   if (status.phase() == process::Phase::abandoned) return "its server died before it began";
   return crash_cause(details_of(record));
 }

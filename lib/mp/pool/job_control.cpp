@@ -26,8 +26,7 @@ std::exception_ptr JobControl::error(std::uint64_t item) {
     return std::make_exception_ptr(
         UnpicklingError("the state of item " + std::to_string(item) + " is none of those there are"));
   const Parcel parcel = failure_of(job(), item, items_);
-  if (parcel.size == 0)
-    return std::make_exception_ptr(SharedMemoryFull(0, memory::usage().committed, memory::usage().capacity));
+  if (parcel.size == 0) return std::make_exception_ptr(memory::full(0));
   return load_failure(parcel, item, {});
 }
 

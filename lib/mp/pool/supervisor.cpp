@@ -27,6 +27,9 @@ constexpr std::int64_t kKilledTooLong = 2'000'000'000;  // ns
 // How often at most the OOM killer's counters are read, ns, and how many groups are told apart.
 constexpr std::int64_t kOomLook = 1'000'000'000;
 constexpr std::size_t kMostOomGroups = 16;
+// A worker that is refused is tried again after a pause of so many ns, twice as long each time; a pool without any worker waits so
+// long before it gives up.
+constexpr std::int64_t kFirstPause = 10'000'000, kLongestPause = 500'000'000, kLackingTooLong = 2'000'000'000;
 // From SIGTERM, or an order to end itself, to SIGKILL, ns.
 constexpr std::int64_t kGrace = 500'000'000;
 // Nothing under way: only news wakes the supervisor. But nobody tells of the death of the server and, with it, of the workers.
@@ -50,6 +53,12 @@ os::UniqueFd hold(const process::Record& record) noexcept {
   } catch (const OSError&) {
     return {};
   }
+}
+
+// Not begun, because the kernel refused the process or what it needs to begin.
+bool refused(const process::Record& record) noexcept {
+  return process::status_of(record).phase() == process::Phase::failed ||
+         record.refused.load(std::memory_order_acquire) != 0;
 }
 
 // Ended from outside, not by what it ran: a signal that somebody sends, or its server's death, with which nobody may know its exit code.
@@ -160,6 +169,7 @@ void Supervisor::launch(std::uint32_t index) {
                                   .bell = memory::offset_of(&board_.signal_word()),
                                   .bell_object = engine_.board_ref_});
   fresh.ended = false;
+  fresh.launched_at = os::monotonic_now().count();
   std::lock_guard guard(workers_mutex_);
   workers_[index] = std::move(fresh);
 }
@@ -205,6 +215,9 @@ void Supervisor::wait_for_news(std::uint32_t seen) noexcept {
   else if (starting || board_.busy() || board_.pending() || engine_.mode_.load(std::memory_order_relaxed) != Mode::open)
     limit = os::kSlice;
   if (engine_.timed_.load(std::memory_order_relaxed) > 0) limit = std::min(limit, kClockLook);
+  if (refused_ > 0)
+    limit = std::min(limit, std::max(std::chrono::nanoseconds(retry_at_) - os::monotonic_now(),
+                                     std::chrono::nanoseconds(1'000'000)));
   board_.wait_signal(seen, limit);
 }
 
@@ -270,6 +283,7 @@ bool Supervisor::check_workers() noexcept {
         w.group_known = true;
         w.group = oom_group_of(record.pid.load(std::memory_order_acquire));
       }
+      if (w.launched_at > last_refusal_) refused_ = 0, lacking_since_ = 0;
     }
   }
   return living;
@@ -295,7 +309,7 @@ void Supervisor::bury(std::uint32_t index) noexcept {
     const std::uint64_t state = task.slot().state.load(std::memory_order_acquire);
     if (word::phase(state) == Phase::claimed && word::worker(state) == index) settle_victim(index, task);
   }
-  std::string why;
+  std::string why, refusal;
   if (phase == WorkerPhase::failed) {
     why = "the initializer of a worker failed";
     try {
@@ -305,7 +319,8 @@ void Supervisor::bury(std::uint32_t index) noexcept {
     } catch (...) {}
   } else if (phase == WorkerPhase::starting && workers_[index].reason == Reason::none) {
     const process::Record& record = record_of(workers_[index].record);
-    if (too_many_failed_starts(ended_from_outside(record)))
+    if (refused(record)) refusal = end_text(record);
+    else if (too_many_failed_starts(ended_from_outside(record)))
       why = std::to_string(failed_starts_) +
             " workers in a row ended before they could work; the last: " + end_text(record);
   }
@@ -316,6 +331,7 @@ void Supervisor::bury(std::uint32_t index) noexcept {
     workers_[index].ended = true;
   }
   if (!why.empty()) break_pool(why);
+  else if (!refusal.empty()) put_off(refusal);
 }
 
 // The task that a dead worker ran: charged to it, tried again, or, in a chunk, charged to the one item.
@@ -361,9 +377,23 @@ bool Supervisor::too_many_failed_starts(bool by_others) noexcept {
   return failed_starts_ >= kMostFailedStarts && (!by_others || now - failing_since_ >= kKilledTooLong);
 }
 
+// A worker was refused: the others go on, and it is tried again, for ever as long as there are others.
+void Supervisor::put_off(const std::string& why) noexcept {
+  const std::int64_t now = os::monotonic_now().count();
+  last_refusal_ = now;
+  retry_at_ = now + std::min(kFirstPause << std::min(refused_++, 10u), kLongestPause);
+  const bool any = std::any_of(workers_.begin(), workers_.end(), [](const Worker& w) {
+    return !w.ended && process::status_of(record_of(w.record)).phase() == process::Phase::running;
+  });
+  if (any) lacking_since_ = 0;
+  else if (lacking_since_ == 0) lacking_since_ = now;
+  else if (now - lacking_since_ >= kLackingTooLong) break_pool("no worker can be started: " + why);
+}
+
 void Supervisor::replace_workers() noexcept {
   const Mode mode = engine_.mode_.load(std::memory_order_acquire);
   if (mode != Mode::open && !(mode == Mode::closing && board_.pending())) return;
+  if (refused_ > 0 && os::monotonic_now().count() < retry_at_) return;
   bool served = server_->usable();
   try {
     bool living = std::any_of(workers_.begin(), workers_.end(), [](const Worker& w) { return !w.ended; });
@@ -373,10 +403,16 @@ void Supervisor::replace_workers() noexcept {
       served = true;
     }
     for (std::uint32_t i = 0; i < workers_.size(); ++i)
-      if (workers_[i].ended) launch(i);
+      if (workers_[i].ended) {
+        launch(i);
+        if (refused_ > 0) break;  // one, to see whether it goes again
+      }
   } catch (const std::exception& e) {
-    const bool killed = served && !server_->usable();  // in the midst of it
-    if (too_many_failed_starts(killed)) break_pool(std::string("no worker can be started: ") + e.what());
+    if (served && !server_->usable()) {  // it was killed in the midst of it
+      if (too_many_failed_starts(true)) break_pool(std::string("no worker can be started: ") + e.what());
+    } else {
+      put_off(e.what());
+    }
   }
 }
 

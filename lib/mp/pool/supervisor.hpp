@@ -69,6 +69,7 @@ class Supervisor {
     Order order;                   // the last; for what it runs only as long as that began then
     OomGroup* group = nullptr;     // its control group when it was ready
     bool group_known = false;
+    std::int64_t launched_at = 0;  // monotonic ns
   };
 
   void start_server();
@@ -85,6 +86,7 @@ class Supervisor {
   Limit limit_passed(std::uint32_t index, const Slot& slot, const CrashDetails& details) const noexcept;
   void replace_workers() noexcept;
   bool too_many_failed_starts(bool by_others) noexcept;
+  void put_off(const std::string& why) noexcept;
   void break_pool(const std::string& why) noexcept;
   void lose_waiting(Mode mode) noexcept;
   void kill_workers() noexcept;
@@ -115,6 +117,11 @@ class Supervisor {
   unsigned failed_starts_ = 0;      // in a row
   std::int64_t failing_since_ = 0;  // the first of them, monotonic ns
   std::uint64_t launched_ = 0;      // workers, ever: numbers their names
+  // Workers that the kernel or full memory refused: tried again after a pause that doubles.
+  unsigned refused_ = 0;            // in a row
+  std::int64_t last_refusal_ = 0;   // monotonic ns
+  std::int64_t retry_at_ = 0;       // nobody is started before
+  std::int64_t lacking_since_ = 0;  // how long there has been no worker at all for that reason; 0: there is one
 
   std::mutex join_mutex_;
   bool retire_after_ = false;

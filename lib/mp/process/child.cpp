@@ -196,16 +196,21 @@ void report_uncaught() noexcept {
     set_start_method(record.default_method == kNoMethod ? std::nullopt : std::optional(method), true);
   }
   register_end();
-  if (record.server == memory::kNobody) wait_until_held(record);
+  if (record.awaits_holder && !wait_until_held(record)) ::_exit(255);
 }
 
 [[gnu::hot]] void live(Record& record, Role role, const std::function<int()>& body) noexcept {
   int code = 1;
+  bool settled = false;
   try {
     settle(record, role);
+    settled = true;
     code = body();
   } catch (abi::__forced_unwind&) {
     std::abort();  // pthread_exit() in a process's only thread of ours: there is no code to give
+  } catch (const OSError& e) {
+    if (!settled) record.refused.store(e.code().value(), std::memory_order_release);
+    report_uncaught();
   } catch (...) {
     report_uncaught();
   }

@@ -87,15 +87,17 @@ bool wait_for_parent(const State& state, os::Deadline deadline) {
   }
 }
 
-void send(State& state, int signal) noexcept {
+// 0, also where it is gone, or the errno.
+int send(State& state, int signal) noexcept {
+  bool sent = true;
   if (state.relation != Relation::child) {
     if (state.relation == Relation::self || memory::alive(state.tag))
-      os::call_again(os::Call::kill, [&] { return ::kill(state.pid, signal); });
-    return;
+      sent = os::call_again(os::Call::kill, [&] { return ::kill(state.pid, signal); }) == 0;
+  } else if (!has_ended(state)) {
+    state.about().told.store(signal, std::memory_order_relaxed);
+    sent = os::send_signal(state.sentinel.get(), signal);
   }
-  if (has_ended(state)) return;
-  state.about().told.store(signal, std::memory_order_relaxed);
-  os::send_signal(state.sentinel.get(), signal);
+  return sent || errno == ESRCH ? 0 : errno;
 }
 
 // Until it has ended, at `deadline` by SIGKILL.
@@ -225,9 +227,17 @@ int ProcessHandle::sentinel() const {
   return s.sentinel.get();
 }
 
-void ProcessHandle::terminate() const { process::send(own(started(state(), "terminate"), "terminate"), SIGTERM); }
-void ProcessHandle::kill() const { process::send(own(started(state(), "kill"), "kill"), SIGKILL); }
-void ProcessHandle::interrupt() const { process::send(own(started(state(), "interrupt"), "interrupt"), SIGINT); }
+namespace {
+
+void tell(State& state, int signal) {
+  if (int error = process::send(state, signal)) throw OSError(error, "kill", "process " + std::to_string(state.pid));
+}
+
+}  // namespace
+
+void ProcessHandle::terminate() const { tell(own(started(state(), "terminate"), "terminate"), SIGTERM); }
+void ProcessHandle::kill() const { tell(own(started(state(), "kill"), "kill"), SIGKILL); }
+void ProcessHandle::interrupt() const { tell(own(started(state(), "interrupt"), "interrupt"), SIGINT); }
 
 void ProcessHandle::close() {
   if (!state_ || state_->closed.load(std::memory_order_acquire)) return;

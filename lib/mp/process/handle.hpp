@@ -49,8 +49,9 @@ class ProcessHandle {
   // handle, or by close(). Throws ValueError before start.
   int sentinel() const;
 
-  void terminate() const;  // SIGTERM
-  void kill() const;       // SIGKILL
+  void terminate()
+      const;          // SIGTERM; throws OSError, as the next two, where the kernel refuses (it has another user id)
+  void kill() const;  // SIGKILL
   void interrupt() const;  // SIGINT
   // Releases what the system holds for it; afterwards all but close() throws ValueError. Throws ValueError while it runs.
   void close();

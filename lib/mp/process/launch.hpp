@@ -24,6 +24,10 @@ Launched launch_fork(memory::Ref record, const std::function<int()>& body);
 // Executes the program, which finds in the record what to run. Throws OSError; Error without freeze_support().
 Launched launch_spawn(memory::Ref record);
 
+// The caller's hold on a child that it has made or had made, which waits for it. Where there can be no descriptor, the child ends before
+// it has run anything of the user's. Throws OSError.
+Launched take_hold(memory::Ref record);
+
 // Has the forkserver fork; returns once the process runs. Throws OSError, Error.
 memory::Ref launch_forkserver(Entry entry, const memory::Ref& payload, const LaunchOptions& options);
 

@@ -201,9 +201,9 @@ process::Launched Process::launch_by_forkserver(process::State& s) {
   process::require_freeze_support();
   memory::Ref payload = target_ ? target_->pack() : memory::Ref();
   memory::Ref ref = process::launch_forkserver(
-      process::run_call, payload, {.name = s.name, .daemon = s.daemon, .tether = false, .identity = s.identity});
-  process::Record& record = ref.as<process::Record>();
-  return {ref, record.pid.load(std::memory_order_acquire), os::PrivateFd(process::pidfd_of(record))};
+      process::run_call, payload,
+      {.name = s.name, .daemon = s.daemon, .tether = false, .awaits_holder = true, .identity = s.identity});
+  return process::take_hold(std::move(ref));
 }
 
 }  // namespace mp

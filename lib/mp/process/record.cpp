@@ -74,18 +74,20 @@ memory::Ref make_record() {
   return ref;
 }
 
-void tell_held(Record& record) noexcept {
-  auto yes = static_cast<std::uint32_t>(Held::yes), sleeps = static_cast<std::uint32_t>(Held::not_yet_child_sleeps);
-  if (record.held.exchange(yes, std::memory_order_acq_rel) == sleeps) os::futex_wake(record.held, os::kAll);
+void tell_held(Record& record, bool held) noexcept {
+  auto now = static_cast<std::uint32_t>(held ? Held::yes : Held::never);
+  auto sleeps = static_cast<std::uint32_t>(Held::not_yet_child_sleeps);
+  if (record.held.exchange(now, std::memory_order_acq_rel) == sleeps) os::futex_wake(record.held, os::kAll);
 }
 
-[[gnu::hot]] void wait_until_held(Record& record) noexcept {
+[[gnu::hot]] bool wait_until_held(Record& record) noexcept {
   const auto sleeps = static_cast<std::uint32_t>(Held::not_yet_child_sleeps);
   auto now = static_cast<std::uint32_t>(Held::not_yet);
-  if (!record.held.compare_exchange_strong(now, sleeps, std::memory_order_acq_rel)) return;
-  while (record.held.load(std::memory_order_acquire) == sleeps)
-    if (os::futex_wait(record.held, sleeps, os::kSlice) == os::Woken::timed_out && !memory::alive(record.parent))
-      return;
+  if (record.held.compare_exchange_strong(now, sleeps, std::memory_order_acq_rel))
+    while ((now = record.held.load(std::memory_order_acquire)) == sleeps)
+      if (os::futex_wait(record.held, sleeps, os::kSlice) == os::Woken::timed_out && !memory::alive(record.parent))
+        return true;
+  return now != static_cast<std::uint32_t>(Held::never);
 }
 
 [[gnu::hot]] bool move_on(Record& record, Phase from, Status to) noexcept {

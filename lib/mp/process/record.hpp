@@ -50,9 +50,9 @@ constexpr Status make_status(Phase phase, int code = 0) noexcept {
   return {static_cast<std::uint32_t>(phase) | static_cast<std::uint32_t>(static_cast<std::uint16_t>(code)) << 16};
 }
 
-// What a process that its parent itself started waits for before it runs anything that could end it: where SIGCHLD is ignored,
-// the kernel keeps the exit code only for those who have a pidfd already.
-enum class Held : std::uint32_t { not_yet, not_yet_child_sleeps, yes };
+// What a process waits for before it runs anything of the user's: its parent either has a pidfd of it, or could not get one and gives
+// it up. Where SIGCHLD is ignored, the kernel keeps the exit code only for those who have a pidfd already.
+enum class Held : std::uint32_t { not_yet, not_yet_child_sleeps, yes, never };
 
 inline constexpr std::uint8_t kNoMethod = 0xff;  // in a record: no start method was chosen
 
@@ -107,6 +107,7 @@ struct Record {
   std::atomic<std::uint32_t> own_end;  // 0, or 0x100 | exit code: about to _exit with it
   std::atomic<std::int32_t> pid;       // 0 until it runs
   std::atomic<std::int32_t> told;      // the last deadly signal that the family sent to it
+  std::atomic<std::int32_t> refused;   // the errno for which it ended before it had begun
   std::atomic<std::uint32_t> held;     // a Held: whether its parent has a pidfd of it, and so will learn its end
   SharedUsage usage;                   // zeros until it ended
   std::atomic<Offset> inbox;           // a server's: records to start, newest first, linked by `next`
@@ -121,6 +122,7 @@ struct Record {
   std::int32_t holder_end;                // tether of the parent (os/tether.hpp), -1: not tethered to it
   std::uint8_t method, default_method;    // StartMethod: how it was started; what it takes as its default
   std::uint8_t daemon, tether_to_server;  // 0 = no
+  std::uint8_t awaits_holder;             // 0, or waits to be held before it runs anything of the user's
   char name[kNameBytes];                  // NUL-terminated, cut to fit
   char identity[kNameBytes];              // "1:2" of Process-1:2, the prefix of its children's
   char parent_name[kNameBytes];
@@ -142,9 +144,9 @@ Record* own_record() noexcept;
 
 inline Status status_of(const Record& record) noexcept { return {record.status.load(std::memory_order_acquire)}; }
 
-// The parent's and the child's side of Record::held; the child waits only as long as its parent lives.
-void tell_held(Record& record) noexcept;
-void wait_until_held(Record& record) noexcept;
+// The parent's and the child's side of Record::held; the child waits only as long as its parent lives. False: it shall end.
+void tell_held(Record& record, bool held) noexcept;
+bool wait_until_held(Record& record) noexcept;
 
 // Moves `record` from one phase to the next, if it is in that, then wakes who waits for it and rings its bell.
 bool move_on(Record& record, Phase from, Status to) noexcept;

@@ -18,7 +18,9 @@
 #include "mp/os/futex.hpp"
 #include "mp/os/launch.hpp"
 #include "mp/os/life.hpp"
+#include "mp/os/limit.hpp"
 #include "mp/os/private_fd.hpp"
+#include "mp/os/spin_lock.hpp"
 #include "mp/os/tether.hpp"
 #include "mp/pickle/code.hpp"
 #include "mp/process/child.hpp"
@@ -146,6 +148,16 @@ struct Server::State {
   Tag owner;
   Launched server;
 
+  // How it ended.
+  std::string end() noexcept {
+    Record& record = server.record.as<Record>();
+    const int code = conclude(record, server.pidfd.get());
+    if (const int error = record.refused.load(std::memory_order_acquire))
+      return os::refused(error, "setting up", "the server").what();
+    return code < 0 ? "killed by signal " + std::to_string(-code)
+                    : "exited with status " + std::to_string(code) + ", its standard error says why";
+  }
+
   // What the dead server has never seen will never run.
   void drop_requests() noexcept {
     walk_inbox(server.record.as<Record>(), [](Offset, Record& record) {
@@ -190,7 +202,7 @@ Server Server::clean(const std::string& name) {
 
 memory::Ref Server::launch(Entry entry, const memory::Ref& payload, const LaunchOptions& options) {
   if (!state_ || state_->owner != memory::self()) throw Error("this process has no such server");
-  if (!usable()) throw Error("the server that should start process '" + options.name + "' is dead");
+  if (!usable()) throw Error("the server that should start process '" + options.name + "' is dead: " + state_->end());
   Record& server = state_->server.record.as<Record>();
   memory::Ref ref = make_record();
   Record& record = ref.as<Record>();
@@ -198,6 +210,7 @@ memory::Ref Server::launch(Entry entry, const memory::Ref& payload, const Launch
   record.entry = pickle::code_ref(entry);
   record.server = server.tag;
   record.tether_to_server = options.tether;
+  record.awaits_holder = options.awaits_holder;
   if (options.tether || options.daemon) record.holder_end = os::tether_end();
   if (options.bell) {
     memory::retain(options.bell_object.offset());
@@ -216,7 +229,11 @@ memory::Ref Server::launch(Entry entry, const memory::Ref& payload, const Launch
     record.next = head;
   } while (
       !server.inbox.compare_exchange_weak(head, ref.offset(), std::memory_order_acq_rel, std::memory_order_relaxed));
-  os::send_signal(state_->server.pidfd.get(), SIGCHLD);
+  if (!os::send_signal(state_->server.pidfd.get(), SIGCHLD) && errno != ESRCH) {
+    const int error = errno;
+    give_up(record);
+    throw OSError(error, "kill", "the server that should start process " + options.name);
+  }
   return ref;
 }
 
@@ -233,9 +250,16 @@ pid_t Server::pid() const noexcept { return state_ ? state_->server.pid : 0; }
   if (state_->owner == memory::self()) {
     int pidfd = state_->server.pidfd.get();
     state_->server.record.as<Record>().told.store(SIGKILL, std::memory_order_relaxed);
-    os::send_signal(pidfd, SIGKILL);
-    wait_for(pidfd, os::Deadline());
-    conclude(state_->server.record.as<Record>(), pidfd);
+    // Refused where this process has given its rights up since it made the server: that one ends with this process then.
+    bool sent = os::send_signal(pidfd, SIGKILL);
+    for (int tries = 0; tries < 10 && !sent && errno != ESRCH; ++tries) {
+      os::nap();
+      sent = os::send_signal(pidfd, SIGKILL);
+    }
+    if (sent || errno == ESRCH) {
+      wait_for(pidfd, os::Deadline());
+      conclude(state_->server.record.as<Record>(), pidfd);
+    }
     state_->drop_requests();
   }
   state_.reset();
@@ -275,7 +299,7 @@ os::UniqueFd pidfd_of(const Record& record) {
   // the reaper died first, the time when the member was seen tells.
   if (fd && status_of(record).phase() != Phase::ended && (os::ended(fd.get()) || memory::alive(record.tag))) return fd;
   os::UniqueFd over(os::call_again(os::Call::eventfd, [] { return ::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK); }));
-  if (!over) throw OSError(errno, "eventfd", "for an ended process");
+  if (!over) throw os::refused(errno, "eventfd", "for an ended process");
   return over;
 }
 
@@ -300,6 +324,7 @@ const bool made [[maybe_unused]] = (fork_server(), true);
 memory::Ref launch_forkserver(Entry entry, const memory::Ref& payload, const LaunchOptions& options) {
   ForkServer& f = fork_server();
   // A server that dies meanwhile is replaced; one that dies each time is an error, unless somebody just happens to kill many.
+  std::string last;
   constexpr int kMostTries = 3;
   const os::Deadline killed_too_long(std::chrono::seconds(2));
   for (int tries = 0; tries < kMostTries || !killed_too_long.passed(); ++tries) {
@@ -309,19 +334,21 @@ memory::Ref launch_forkserver(Entry entry, const memory::Ref& payload, const Lau
       if (!f.server.usable()) f.server = Server::clean("forkserver");
       try {
         ref = f.server.launch(entry, payload, options);
-      } catch (const Error&) {
+      } catch (const Error& e) {
         if (f.server.usable()) throw;
+        last = e.what();
         continue;
       }
     }
     switch (await_started(ref, os::Deadline())) {
       case Started::running: return ref;
       case Started::failed:
-        throw OSError(status_of(ref.as<Record>()).code(), "fork", "in the forkserver for process " + options.name);
+        throw os::refused(status_of(ref.as<Record>()).code(), "fork", "in the forkserver for process " + options.name);
       default: break;
     }
   }
-  throw Error("the forkserver died again and again before it could start process " + options.name);
+  throw Error("the forkserver died again and again before it could start process " + options.name +
+              (last.empty() ? "" : "; the last time: " + last));
 }
 
 pid_t forkserver_pid() {

@@ -29,8 +29,9 @@ namespace mp::process {
 
 struct LaunchOptions {
   std::string name = {};
-  bool daemon = false;  // as said by its current_process(); the kernel kills it when the caller dies
-  bool tether = true;   // the kernel kills it when the server dies, as well as when the caller dies
+  bool daemon = false;         // as said by its current_process(); the kernel kills it when the caller dies
+  bool tether = true;          // the kernel kills it when the server dies, as well as when the caller dies
+  bool awaits_holder = false;  // it runs nothing of the user's before take_hold() (launch.hpp)
   // A futex word in `bell_object`, incremented and woken each time the record's status changes: one word to sleep on
   // for a supervisor of many.
   memory::Offset bell = 0;

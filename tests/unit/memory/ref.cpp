@@ -289,7 +289,7 @@ TEST_CASE("a full memory makes no reference, and breaks none") {
   if (pid == 0) ::_exit(0);
   int error = errno;
   mp::os::fault_hook = nullptr;
-  if (pid < 0) CHECK(error == ENOMEM);
+  if (pid < 0) CHECK(error == ENOSPC);
   else CHECK(test::Child::of(pid).wait() == 0);
   many.clear();
   CHECK(a.as<Counter>().value == 1);
