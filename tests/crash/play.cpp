@@ -134,7 +134,7 @@ using Clock = std::chrono::steady_clock;
 
 // As sweep() does, but at once.
 void bury_all() {
-  for (mp::memory::Tag index = 1; index < 256; ++index) {
+  for (mp::memory::Tag index = 1; index < mp::memory::kMaxMembers; ++index) {
     const std::uint64_t generation = mp::memory::member(index).state.load() >> 8 & 0x7ffff;
     if (generation) mp::memory::retire(index | static_cast<mp::memory::Tag>(generation) << 12);
   }

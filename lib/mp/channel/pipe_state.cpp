@@ -11,7 +11,8 @@ namespace {
   auto& pipe = *static_cast<PipeState*>(object);
   for (Stream& stream : pipe.streams) stream.destroy();
   for (Openers& openers : pipe.openers) openers.destroy();
-  for (Offset token : pipe.tokens) memory::try_release(token);
+  for (std::atomic<Offset>& token : pipe.tokens)
+    if (const Offset mine = token.exchange(0, std::memory_order_acq_rel)) memory::try_release(mine);
 });
 
 // Held by its pipe from the beginning, by no process.

@@ -38,8 +38,8 @@ struct PipeState {
 
   Stream streams[2];
   Openers openers[2];
-  const Offset tokens[2];
-  const bool duplex;  // false: end 0 only receives, end 1 only sends
+  std::atomic<Offset> tokens[2];  // what handles in messages hold; 0 once they are given up
+  const bool duplex;              // false: end 0 only receives, end 1 only sends
 };
 
 // A new pipe (Kind::stream) that nobody has open. Throws SharedMemoryFull, OSError.

@@ -111,8 +111,19 @@ std::byte* Stream::make_room(Place& tail, std::size_t need) {
       return memory::at<std::byte>(old) + tail.position();
     if (tail.position() + kLink > kSegment) damaged("no room for a link");
   }
-  Offset fresh = spare_.exchange(0, std::memory_order_acq_rel);
-  if (!is_segment(fresh)) fresh = memory::allocate(kSegment, kSegment);
+  // It stays in `spare_` until tail has moved into it, so that it is somebody's whenever this process dies.
+  Offset fresh = spare_.load(std::memory_order_acquire);
+  if (!is_segment(fresh)) {
+    if (fresh != 0) spare_.store(0, std::memory_order_relaxed);  // damaged
+    memory::NewBlock block(kSegment, kSegment);
+    // A consumer may have put one there meanwhile: then there are two for a moment, and this one goes.
+    fresh = block.hand_out();
+    Offset other = 0;
+    if (!spare_.compare_exchange_strong(other, fresh, std::memory_order_acq_rel)) {
+      memory::deallocate(fresh);
+      fresh = other;
+    }
+  }
   tail = make_place(fresh, 0, tail.count());
   return memory::at<std::byte>(fresh);
 }
@@ -129,6 +140,8 @@ void Stream::link_to(Place from, Offset segment) noexcept {
 void Stream::mend_tail() noexcept {
   Taking taking(*this);  // consumers stand still
   const Place tail{tail_.load(std::memory_order_relaxed)}, head{head_.load(std::memory_order_relaxed)};
+  if (tail.segment() != 0 && tail.segment() == spare_.load(std::memory_order_relaxed))
+    spare_.store(0, std::memory_order_relaxed);
   if (tail.segment() == 0 || !is_segment(tail.segment())) return;
   if (head.count() == ((tail.count() + 1) & Place::kCountMask)) {  // taken already
     put_bytes_[head.count() % 2].store(got_bytes_[head.count() % 2].load(std::memory_order_relaxed),
@@ -293,10 +306,13 @@ std::size_t Stream::discard() noexcept {
 void Stream::destroy() noexcept {
   discard();
   takers_.free_blocks();
-  Place head{head_.load(std::memory_order_acquire)};
-  for (Offset segment : {head.segment() ? head.segment() : first_.load(std::memory_order_acquire),
-                         spare_.load(std::memory_order_acquire)})
-    if (is_segment(segment)) memory::try_deallocate(segment);
+  const Offset spare = spare_.exchange(0, std::memory_order_acq_rel);
+  const Offset from = Place{head_.exchange(0, std::memory_order_acq_rel)}.segment(),
+               first = first_.exchange(0, std::memory_order_acq_rel);
+  const Offset last = from ? from : first;
+  if (is_segment(last)) memory::try_deallocate(last);
+  // The same: of a producer who died on his way into it.
+  if (spare != last && is_segment(spare)) memory::try_deallocate(spare);
 }
 
 }  // namespace mp::channel

@@ -288,6 +288,8 @@ Put Stream::append(std::uint64_t record, std::size_t body, std::uint64_t weight,
       link_to(before, tail.segment());
     Place after = make_place(tail.segment(), tail.position() + kRecordHead + body, count + 1);
     tail_.store(after.raw, std::memory_order_release);  // in a new segment, the commit point
+    if (tail.segment() != before.segment()) [[unlikely]]
+      spare_.store(0, std::memory_order_release);
   }
   tell_readers();
   return Put::done;

@@ -294,20 +294,25 @@ Extent extent_of(Offset offset) noexcept {
 
 enum class Freed { yes, no_block, twice };
 
-Freed free_block(Offset offset) noexcept {
+// `record`: see deallocate().
+Freed free_block(Offset offset, std::atomic<Offset>* record = nullptr) noexcept {
   Place place;
   if (!locate(offset, place)) return Freed::no_block;
   if (place.word.kind() == PageKind::large) {
     std::uint64_t count = place.word.argument();
     const bool keep = may_stay(count);
-    if (!exchange(place.page, place.word, make_word(PageKind::freeing, keep, self(), count))) return Freed::twice;
+    const Word freeing = make_word(PageKind::freeing, keep, self(), count);
+    if (record) record->store(0, std::memory_order_release);
+    if (!exchange(place.page, place.word, freeing)) return Freed::twice;
     finish_freeing(place.page, count, keep);
     return Freed::yes;
   }
   std::size_t c = place.word.argument(), block = (offset - page_offset(place.page)) / class_size(c);
   if (block >= blocks_in(c)) return Freed::no_block;
   std::uint64_t bit = 1ull << block % 64;
-  return bitmap_of(place.page)[block / 64].fetch_or(bit, std::memory_order_acq_rel) & bit ? Freed::twice : Freed::yes;
+  std::atomic<std::uint64_t>& bits = bitmap_of(place.page)[block / 64];
+  if (record) record->store(0, std::memory_order_release);
+  return bits.fetch_or(bit, std::memory_order_acq_rel) & bit ? Freed::twice : Freed::yes;
 }
 
 // ---- this process's slabs ------------------------------------------------------------------------------------------
@@ -357,15 +362,17 @@ std::uint64_t new_slab(std::size_t c) {
 }
 
 // Takes a block of class `c` from the current slab from its current bitmap word on; 0 if there is none.
-Offset take_block(std::size_t c, ClassHeap& heap) noexcept {
+Offset take_block(std::size_t c, ClassHeap& heap, Draft draft) noexcept {
   if (heap.pages.empty()) return 0;
   std::uint64_t page = heap.pages[heap.current];
   for (std::size_t& w = heap.word; w < kBitmapWords && full_bits(c, w); ++w) {
     std::uint64_t bits = bitmap_of(page)[w].load(std::memory_order_acquire);
     if (bits == 0) continue;
     auto bit = static_cast<std::size_t>(std::countr_zero(bits));
+    const Offset block = page_offset(page) + (w * 64 + bit) * class_size(c);
+    draft.note(block);
     bitmap_of(page)[w].fetch_and(~(1ull << bit), std::memory_order_acq_rel);  // the commit point
-    return page_offset(page) + (w * 64 + bit) * class_size(c);
+    return block;
   }
   return 0;
 }
@@ -523,6 +530,10 @@ bool at_agreed_address() noexcept {
 }
 
 Offset allocate(std::size_t size, std::size_t align, Content content) {
+  return allocate(size, align, content, Draft());
+}
+
+Offset allocate(std::size_t size, std::size_t align, Content content, Draft draft) {
   start();
   if (size > class_size(kClasses - 1)) {
     std::uint64_t count = size / kPage + (size % kPage != 0);
@@ -530,25 +541,26 @@ Offset allocate(std::size_t size, std::size_t align, Content content) {
     std::uint64_t first = take_pages(count, size, HeapLock::free, content);
     for (std::uint64_t page = first + 1; page < first + count; ++page)
       write(page, make_word(PageKind::tail, true, kNobody, first));
+    draft.note(page_offset(first));
     write(first, make_word(PageKind::large, true, kNobody, count));  // the commit point
     return page_offset(first);
   }
   std::size_t c = class_for(size);
   while (class_size(c) % align != 0) {
-    if (++c == kClasses) return allocate(kPage, align, content);
+    if (++c == kClasses) return allocate(kPage, align, content, draft);
   }
   Offset block = 0;
   {
     std::lock_guard guard(heap_mutex);
     ClassHeap& heap = own_heaps()[c];
-    while ((block = take_block(c, heap)) == 0) next_slab(c, heap);
+    while ((block = take_block(c, heap, draft)) == 0) next_slab(c, heap);
   }
   if (content == Content::zero) std::memset(at<void>(block), 0, size);
   return block;
 }
 
-void deallocate(Offset offset) noexcept {
-  switch (free_block(offset)) {
+void deallocate(Offset offset, std::atomic<Offset>* record) noexcept {
+  switch (free_block(offset, record)) {
     case Freed::yes: break;
     case Freed::no_block: stop("freeing what is no block", offset);
     case Freed::twice: stop("freed twice", offset);

@@ -75,8 +75,20 @@ enum class Content : std::uint8_t {
 // before it has recorded the offset anywhere leaks it.
 Offset allocate(std::size_t size, std::size_t align = 16, Content content = Content::any);
 
+// A word of the caller's in which the block is written down, as `mark` added to its offset, before it is allocated: whoever finds that
+// word after the caller's death, and before recover(), knows that the block is the dead one's or none (block_size() is 0).
+struct Draft {
+  std::atomic<Offset>* word = nullptr;
+  Offset mark = 0;
+  void note(Offset block) const noexcept {
+    if (word) word->store(block + mark, std::memory_order_release);
+  }
+};
+Offset allocate(std::size_t size, std::size_t align, Content content, Draft draft);
+
 // Frees the block that `offset` lies in (anywhere in it), from any process. Stops the program loudly on an offset that names no block.
-void deallocate(Offset offset) noexcept;
+// `record`: a word that names the block; it is cleared right before the block is free.
+void deallocate(Offset offset, std::atomic<Offset>* record = nullptr) noexcept;
 
 // Maps `size` bytes from `p` on in this process, if they are not, before they are written: the first read of a page brings its
 // neighbours with it, 64 KiB for one page fault, where each 4 KiB written first costs a fault of its own.

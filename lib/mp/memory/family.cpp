@@ -89,6 +89,7 @@ Tag claim_at(std::size_t index, Tag creator, Tag parent) noexcept {
   m.seen.store(static_cast<std::uint64_t>(os::monotonic_now().count()), std::memory_order_relaxed);
   m.parent.store(parent, std::memory_order_relaxed);
   m.bag.store(0, std::memory_order_relaxed);
+  m.bag_draft.store(0, std::memory_order_relaxed);
   m.record.store(0, std::memory_order_relaxed);
   m.state.store(make_state(Phase::starting, generation, creator).raw, std::memory_order_release);
   std::uint64_t high = arena().high_member.load(std::memory_order_relaxed);
@@ -362,11 +363,14 @@ bool retire(Tag tag) noexcept {
   if (now.phase() == Phase::retiring && alive(now.by())) return false;
   if (!move(index, now, make_state(Phase::retiring, now.generation(), self()))) return false;
   Member& m = entry(index);
-  empty_bag(m);
-  if (Offset record = m.record.load(std::memory_order_acquire)) {
-    if (retirement_hook) retirement_hook(tag, record);
-    m.record.store(0, std::memory_order_release);
-    release(record);
+  // One that its creator died claiming holds nothing: its words are the last member's still.
+  if (now.phase() != Phase::claimed) {
+    empty_bag(m);
+    if (Offset record = m.record.load(std::memory_order_acquire)) {
+      if (retirement_hook) retirement_hook(tag, record);
+      m.record.store(0, std::memory_order_release);
+      release(record);
+    }
   }
   recover(tag);
   m.state.store(make_state(Phase::free, now.generation(), kNobody).raw, std::memory_order_release);

@@ -28,7 +28,8 @@ struct alignas(128) Member {
   std::atomic<std::int32_t> pid;
   std::atomic<std::uint64_t> seen;  // as in os::Life; until it lives: when it was claimed, CLOCK_MONOTONIC in ns
   std::atomic<Tag> parent;
-  std::atomic<Offset> bag;  // references it holds (ref.cpp)
+  std::atomic<Offset> bag;        // references it holds (ref.cpp)
+  std::atomic<Offset> bag_draft;  // a piece of a bag that it is making, its own or a child's
   // Of the process room: set by enlist's caller, owned by the member, released by retire(). A child of the program's own
   // fork(2) gets that of its parent.
   std::atomic<Offset> record;

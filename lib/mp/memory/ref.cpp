@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 
 #include "mp/errors.hpp"
 #include "mp/memory/family.hpp"
@@ -12,7 +13,14 @@ namespace mp::memory {
 namespace {
 
 // A piece of a process's bag: offsets of the objects it holds, 0 = empty place. Only the owner writes entries, and after
-// its death the one sweeper; each entry is one word.
+// its death the one sweeper; each entry is one word. What a death leaves behind follows from its lowest bits:
+constexpr Offset kHeld = 0;   // held: to be released
+constexpr Offset kDraft = 1;  // being made, known to nobody else: to be freed, if it was allocated
+constexpr Offset kLeaving =
+    2;  // being released: counted still or no longer, so it is left alone: at worst a count too many
+constexpr Offset kGone = 3;  // released, the last holder was this one: to be destroyed
+constexpr Offset kStateMask = 3;
+
 struct Bag {
   std::atomic<Offset> next;
   std::uint64_t places;
@@ -67,8 +75,10 @@ auto& free_entries() { return own_holdings().free_entries; }
 
 Destroyer destroyers[static_cast<std::size_t>(Kind::last)];
 
+// Named in this process's entry until it is recorded. Caller holds bag_mutex.
 Offset new_bag(std::size_t places) {
-  Offset block = allocate(sizeof(Bag) + places * sizeof(Offset));
+  Offset block =
+      allocate(sizeof(Bag) + places * sizeof(Offset), alignof(Bag), Content::any, Draft{&member(self()).bag_draft, 0});
   Bag& bag = *new (at<void>(block)) Bag{{0}, places};
   for (std::size_t i = 0; i < places; ++i) new (&bag.entries()[i]) std::atomic<Offset>(0);
   return block;
@@ -85,6 +95,7 @@ std::atomic<Offset>* take_entry() {
     Bag& bag = *at<Bag>(block);
     bag.next.store(me.bag.load(std::memory_order_relaxed), std::memory_order_relaxed);
     me.bag.store(block, std::memory_order_release);
+    me.bag_draft.store(0, std::memory_order_release);
     for (std::size_t i = places; i-- > 0;) list.push_back(&bag.entries()[i]);
   }
   auto* entry = list.back();
@@ -92,17 +103,18 @@ std::atomic<Offset>* take_entry() {
   return entry;
 }
 
-void destroy(Offset object) noexcept {
+// `entry`: which names it as gone, if any, and is 0 afterwards.
+void destroy(Offset object, std::atomic<Offset>* entry = nullptr) noexcept {
   Header& header = header_of(object);
   const auto kind = static_cast<std::size_t>(header.kind);
   if (Destroyer d = kind < std::size(destroyers) ? destroyers[kind] : nullptr) d(at<void>(object));
   header.kind = Kind::none;
-  deallocate(object);
+  deallocate(object, entry);
 }
 
-// The place of `object` in the bag; taken and filled. `count`: it is not yet counted for that. A kill between count and place leaks
-// one count and frees nothing early; all that takes time comes before.
-void enter(Offset object, bool count) {
+// The place of `object` in the bag; taken and filled, the object counted for it. A kill right between count and place leaks one count and
+// frees nothing early; all that takes time comes before.
+void enter(Offset object) {
   auto* entry = take_entry();
   try {
     holdings().emplace(object, Holding{1, entry});
@@ -111,8 +123,17 @@ void enter(Offset object, bool count) {
     throw;
   }
   touch(object);
-  if (count) retain(object);
-  entry->store(object, std::memory_order_release);
+  retain(object);
+  entry->store(object | kHeld, std::memory_order_release);
+}
+
+// Releases what `entry` names; whether that was its last holder, who destroys it then.
+bool leave(Offset object, std::atomic<Offset>& entry) noexcept {
+  touch(object);
+  entry.store(object | kLeaving, std::memory_order_release);
+  const bool last = header_of(object).holders.fetch_sub(1, std::memory_order_acq_rel) == 1;
+  entry.store(last ? object | kGone : 0, std::memory_order_release);
+  return last;
 }
 
 }  // namespace
@@ -147,9 +168,10 @@ bool try_release(Offset object) noexcept {
   return true;
 }
 
-Offset create_raw(Kind kind, std::uint64_t type, std::size_t size, std::size_t align, Content content) {
+Offset create_raw(Kind kind, std::uint64_t type, std::size_t size, std::size_t align, Content content, Draft draft) {
   std::size_t front = std::max(align, sizeof(Header));
-  Offset object = allocate(front + size, front, content) + front;
+  draft.mark += front;
+  Offset object = allocate(front + size, front, content, draft) + front;
   new (&header_of(object)) Header{{1}, kind, type};
   return object;
 }
@@ -164,7 +186,7 @@ void Ref::hold(Offset object) {
     return;
   }
   if (!is_any_object(object)) throw UnpicklingError("a handle names no shared object in this family (any more)");
-  enter(object, true);
+  enter(object);
 }
 
 void Ref::drop(Offset object) noexcept {
@@ -174,24 +196,64 @@ void Ref::drop(Offset object) noexcept {
   if (found == map.end() || --found->second.refs > 0) return;
   auto* entry = found->second.entry;
   map.erase(found);
+  if (leave(object, *entry)) {
+    guard.unlock();  // other objects may go with it
+    destroy(object, entry);
+    guard.lock();
+  }
   free_entries().push_back(entry);
-  touch(object);
-  entry->store(0, std::memory_order_release);  // left first, uncounted second, and nothing that takes time between
-  guard.unlock();
-  release(object);
 }
 
-Ref Ref::first(Offset object) {
+Newborn::Newborn() {
+  start();
   std::lock_guard guard(detail::bag_mutex);
+  entry_ = take_entry();
+}
+
+Newborn::~Newborn() {
+  if (!entry_) return;
+  if (object_) deallocate(object_, entry_);
+  std::lock_guard guard(detail::bag_mutex);
+  free_entries().push_back(entry_);
+}
+
+Offset Newborn::make(Kind kind, std::uint64_t type, std::size_t size, std::size_t align, Content content) {
+  return object_ = create_raw(kind, type, size, align, content, Draft{entry_, kDraft});
+}
+
+Ref Newborn::hand_out() {
+  std::lock_guard guard(detail::bag_mutex);
+  holdings().emplace(object_, Holding{1, entry_});
+  std::exchange(entry_, nullptr)->store(object_ | kHeld, std::memory_order_release);
+  Ref ref;
+  ref.object_ = object_;
+  return ref;
+}
+
+NewBlock::NewBlock(std::size_t size, std::size_t align) {
+  start();
+  {
+    std::lock_guard guard(detail::bag_mutex);
+    entry_ = take_entry();
+  }
   try {
-    enter(object, false);
+    block_ = allocate(size, align, Content::any, Draft{entry_, kDraft});
   } catch (...) {
-    release(object);
+    std::lock_guard guard(detail::bag_mutex);
+    free_entries().push_back(entry_);
     throw;
   }
-  Ref ref;
-  ref.object_ = object;
-  return ref;
+}
+
+NewBlock::~NewBlock() {
+  if (block_) deallocate(block_, entry_);
+  std::lock_guard guard(detail::bag_mutex);
+  free_entries().push_back(entry_);
+}
+
+Offset NewBlock::hand_out() noexcept {
+  entry_->store(0, std::memory_order_release);
+  return std::exchange(block_, 0);
 }
 
 namespace detail {
@@ -202,6 +264,8 @@ void copy_bag_for(Tag child) {
   if (map.empty()) return;
   Offset block = new_bag(std::max(kFirstPlaces, map.size() + map.size() / 2));
   Bag& bag = *at<Bag>(block);
+  // In this order: after a death in between nobody knows the block, but nobody frees it twice.
+  member(self()).bag_draft.store(0, std::memory_order_release);
   m.bag.store(block, std::memory_order_release);
   std::size_t place = 0;
   for (auto& [object, holding] : map) {
@@ -211,14 +275,33 @@ void copy_bag_for(Tag child) {
 }
 
 void empty_bag(Member& dead) noexcept {
+  // What is in use still lies in a slab of the dead one's, where nobody else allocates before recover(): so it is that block.
+  if (Offset draft = dead.bag_draft.load(std::memory_order_acquire)) {
+    if (draft != dead.bag.load(std::memory_order_relaxed) && block_size(draft) != 0) deallocate(draft, &dead.bag_draft);
+    dead.bag_draft.store(0, std::memory_order_release);
+  }
   while (Offset block = dead.bag.load(std::memory_order_acquire)) {
     Bag& bag = *at<Bag>(block);
     // What a damaged bag no longer names stays: leaked, but nobody else's is released for it.
     const std::uint64_t places = array_at<Bag>(block, 1) ? bag.places : 0;
     if (places == 0 || places > (room_at(block) - sizeof(Bag)) / sizeof(Offset))
       return dead.bag.store(0, std::memory_order_release);
-    for (std::size_t i = 0; i < places; ++i)
-      if (Offset object = bag.entries()[i].exchange(0, std::memory_order_acq_rel)) try_release(object);
+    for (std::size_t i = 0; i < places; ++i) {
+      std::atomic<Offset>& entry = bag.entries()[i];
+      const Offset now = entry.load(std::memory_order_acquire), object = now & ~kStateMask;
+      switch (now & kStateMask) {
+        case kHeld:
+          if (is_any_object(object) && leave(object, entry)) destroy(object, &entry);
+          break;
+        case kDraft:
+          if (block_size(object) != 0) deallocate(object, &entry);
+          break;
+        case kGone:
+          if (block_size(object) != 0) destroy(object, &entry);
+          break;
+        default: break;
+      }
+    }
     dead.bag.store(bag.next.load(std::memory_order_relaxed), std::memory_order_release);
     if (!try_deallocate(block)) return dead.bag.store(0, std::memory_order_release);
   }

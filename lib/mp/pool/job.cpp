@@ -1,6 +1,7 @@
 #include "mp/pool/job.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "mp/errors.hpp"
 #include "mp/os/clock.hpp"
@@ -15,18 +16,18 @@ namespace {
 void destroy_job(void* object) noexcept {
   Job& job = *static_cast<Job*>(object);
   discard(job.function);
-  if (job.own_input && job.input) memory::try_deallocate(job.input);
+  if (job.own_input && job.input) memory::try_deallocate(std::exchange(job.input, 0));
   if (job.cells) {
     const std::uint64_t items = job.items;
     if (Cell* cells = memory::array_at<Cell>(job.output, items))
       for (std::uint64_t i = 0; i < items; ++i) discard(cells[i].parcel);
   }
-  if (job.output) memory::try_deallocate(job.output);
+  if (job.output) memory::try_deallocate(std::exchange(job.output, 0));
   // Each is freed as it is passed, so that a list that leads back to itself ends there.
   while (Failure* f = memory::array_at<Failure>(job.failures.load(std::memory_order_acquire), 1)) {
     const memory::Offset failure = memory::offset_of(f);
-    job.failures.store(f->next, std::memory_order_relaxed);
     discard(f->parcel);
+    job.failures.store(f->next, std::memory_order_relaxed);
     if (!memory::try_deallocate(failure)) break;
   }
 }

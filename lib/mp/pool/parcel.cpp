@@ -49,11 +49,13 @@ std::span<const std::byte> payload(Parcel parcel, std::span<const std::byte> pla
 }
 
 void discard(Parcel& parcel) noexcept {
-  const Parcel gone = std::exchange(parcel, Parcel());
-  if (gone.block == 0) return;
-  if (const auto* carried = memory::array_at<memory::Offset>(gone.block + rounded(gone.size), gone.carried))
-    for (std::uint32_t i = 0; i < gone.carried; ++i) memory::try_release(carried[i]);
-  memory::try_deallocate(gone.block);
+  // Forgets each thing before it lets go of it: after a death in between, another begins again.
+  if (parcel.block != 0) {
+    if (const auto* carried = memory::array_at<memory::Offset>(parcel.block + rounded(parcel.size), parcel.carried))
+      while (parcel.carried > 0) memory::try_release(carried[--parcel.carried]);
+    memory::try_deallocate(std::exchange(parcel.block, 0));
+  }
+  parcel = {};
 }
 
 }  // namespace mp::pool

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "mp/errors.hpp"
+#include "mp/memory/ref.hpp"
 #include "mp/os/clock.hpp"
 #include "mp/os/cpu.hpp"
 #include "mp/os/fence.hpp"
@@ -41,9 +42,9 @@ constexpr std::uint64_t kOffsetMask = (std::uint64_t{1} << kOffsetBits) - 1,
 
 std::uint32_t TaskBoard::grow() {
   if (segments_ == kSlotSegments) throw Error("a pool holds at most 33 million tasks at a time");
-  memory::Offset block = memory::allocate(sizeof(Slot) * kSlotsInSegment, 64);
-  for (std::uint32_t i = 0; i < kSlotsInSegment; ++i) new (memory::at<Slot>(block) + i) Slot{};
-  slots_[segments_].store(block, std::memory_order_release);
+  memory::NewBlock block(sizeof(Slot) * kSlotsInSegment, 64);
+  for (std::uint32_t i = 0; i < kSlotsInSegment; ++i) new (memory::at<Slot>(block.offset()) + i) Slot{};
+  slots_[segments_].store(block.hand_out(), std::memory_order_release);
   return segments_++ * kSlotsInSegment;
 }
 
@@ -200,11 +201,11 @@ void TaskBoard::free_blocks() noexcept {
     const memory::Offset segment = slots_[i].load(std::memory_order_relaxed);
     if (Slot* slots = memory::array_at<Slot>(segment, kSlotsInSegment))
       for (std::uint32_t k = 0; k < kSlotsInSegment; ++k) slots[k].discard_rare();
-    memory::try_deallocate(segment);
+    memory::try_deallocate(slots_[i].exchange(0, std::memory_order_relaxed));
   }
   const std::uint64_t used = std::min((tail_ + kLineInSegment - 1) / kLineInSegment, line_recycled_ + kLineSegments);
   for (std::uint64_t i = line_recycled_; i < used; ++i)
-    memory::try_deallocate(line_[i % kLineSegments].load(std::memory_order_relaxed) & kOffsetMask);
+    memory::try_deallocate(line_[i % kLineSegments].exchange(0, std::memory_order_relaxed) & kOffsetMask);
   for (std::uint32_t i = 0; i < std::min(workers_, kMostWorkers); ++i) discard(worker(i).failure);
 }
 

@@ -66,8 +66,8 @@ void destroy(void* object) noexcept {
   State& s = *static_cast<State*>(object);
   if (!s.action_state) return;
   const auto* carried = memory::at<memory::Offset>(s.action_state);
-  for (std::uint32_t i = 0; i < s.action_carried; ++i) memory::release(carried[i]);
-  memory::deallocate(s.action_state);
+  while (s.action_carried > 0) memory::release(carried[--s.action_carried]);
+  memory::deallocate(std::exchange(s.action_state, 0));
 }
 const bool known [[maybe_unused]] = memory::set_destroyer(Kind::barrier, destroy);
 

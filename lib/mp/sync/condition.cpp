@@ -69,10 +69,10 @@ Waiter& enter(State& s) {
     if (!place && w.state.load(std::memory_order_relaxed) == kFree) place = &w;
   });
   if (!place) {
-    memory::Offset fresh = memory::allocate(sizeof(Block));
-    Block& block = *new (memory::at<void>(fresh)) Block;
+    memory::NewBlock fresh(sizeof(Block));
+    Block& block = *new (memory::at<void>(fresh.offset())) Block;
     block.next.store(s.first.next.load(std::memory_order_relaxed), std::memory_order_relaxed);
-    s.first.next.store(fresh, std::memory_order_release);
+    s.first.next.store(fresh.hand_out(), std::memory_order_release);
     place = &block.waiters[0];
   }
   place->owner = memory::self();
@@ -137,10 +137,9 @@ bool leave(Waiter& place) noexcept { return place.state.exchange(kFree, std::mem
 
 void destroy(void* object) noexcept {
   State& s = *static_cast<State*>(object);
-  for (memory::Offset at = s.first.next.load(std::memory_order_acquire); at;) {
-    memory::Offset after = memory::at<Block>(at)->next.load(std::memory_order_relaxed);
+  while (memory::Offset at = s.first.next.load(std::memory_order_acquire)) {
+    s.first.next.store(memory::at<Block>(at)->next.load(std::memory_order_relaxed), std::memory_order_release);
     memory::deallocate(at);
-    at = after;
   }
 }
 const bool known [[maybe_unused]] = memory::set_destroyer(Kind::condition, destroy);

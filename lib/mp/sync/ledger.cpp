@@ -4,6 +4,7 @@
 #include <new>
 
 #include "mp/memory/family.hpp"
+#include "mp/memory/ref.hpp"
 
 namespace mp::sync {
 namespace {
@@ -43,11 +44,11 @@ void Ledger::add(memory::Tag holder, std::uint32_t n) {
   });
   if (found) return;
   if (!empty) {
-    memory::Offset fresh = memory::allocate(sizeof(Block));
-    Block& block = *new (memory::at<void>(fresh)) Block;
+    memory::NewBlock fresh(sizeof(Block));
+    Block& block = *new (memory::at<void>(fresh.offset())) Block;
     block.next.store(next_.load(std::memory_order_relaxed), std::memory_order_relaxed);
     empty = &block.entries[0];
-    next_.store(fresh, std::memory_order_release);
+    next_.store(fresh.hand_out(), std::memory_order_release);
   }
   empty->store(make_entry(holder, n), std::memory_order_release);
 }
@@ -119,11 +120,9 @@ std::uint64_t Ledger::drop_dead() noexcept {
 }
 
 void Ledger::free_blocks() noexcept {
-  memory::Offset at = next_.exchange(0, std::memory_order_acq_rel);
-  while (const Block* block = memory::array_at<Block>(at, 1)) {
-    const memory::Offset after = block->next.load(std::memory_order_relaxed);
+  while (const Block* block = memory::array_at<Block>(next_.load(std::memory_order_acquire), 1)) {
+    const memory::Offset at = next_.exchange(block->next.load(std::memory_order_relaxed), std::memory_order_acq_rel);
     if (!memory::try_deallocate(at)) break;
-    at = after;
   }
 }
 
