@@ -59,6 +59,19 @@ void add(Scenes& scenes, const std::string& what, std::size_t size) {
                                        }};
                       }});
   }
+  scenes.push_back({"pipes", "send " + what + ", then received", [=] {
+                      auto ends = pipe();
+                      ends->here.send_bytes(message(0, size)), ends->there.recv_bytes();
+                      return Act{.operation = [=, mine = message(1, size)] { ends->here.send_bytes(mine); },
+                                 .survive =
+                                     [=](Fate fate) {
+                                       const bool came = ends->there.poll();
+                                       expect(came || !fate.finished, "the message is lost");
+                                       if (came) expect_equal(number_of(receive(ends->there), size), 1, "the message");
+                                       expect(!ends->there.poll(), "a message too many");
+                                       use(*ends, size);
+                                     }};
+                    }});
   scenes.push_back({"pipes", "recv " + what, [=] {
                       auto ends = pipe();
                       ends->here.send_bytes(message(0, size));

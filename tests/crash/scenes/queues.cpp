@@ -146,6 +146,23 @@ void add(Scenes& scenes, const std::string& type) {
                                        use(queue);
                                      }};
                     }});
+  // What the victim had put is taken before the next put.
+  scenes.push_back({"queues", q + "put, then taken", [] {
+                      mp::Queue<T> queue(6);
+                      queue.put(item<T>(0)), queue.get();
+                      return Act{.operation = [queue, mine = item<T>(1)] { queue.put(mine); },
+                                 .survive =
+                                     [queue](Fate fate) {
+                                       const std::vector<int> one{1};
+                                       expect_items(drain(queue), one, fate.finished ? one : std::vector<int>{},
+                                                    "the queue");
+                                       for (int i = 0; i < 6; ++i) expect(queue.try_put(item<T>(i)), "room was lost");
+                                       expect(!queue.try_put(item<T>(6)), "more room than maxsize");
+                                       expect_equal(queue.qsize(), std::size_t{6}, "qsize()");
+                                       expect_items(drain(queue), {0, 1, 2, 3, 4, 5}, {}, "a full queue");
+                                       use(queue);
+                                     }};
+                    }});
   // A consumer asleep in get(): whatever becomes of the producer, it gets what comes next.
   scenes.push_back({"queues", q + "put, somebody waits", [] {
                       mp::Queue<T> queue;

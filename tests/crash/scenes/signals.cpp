@@ -228,6 +228,31 @@ void add_barrier(Scenes& scenes) {
                                        use(barrier);
                                      }};
                     }});
+  // One waits before it, and one more comes when it sleeps.
+  scenes.push_back(
+      {"signals", "Barrier::wait, the second of three", [=] {
+         mp::Barrier barrier(3);
+         auto peers = std::make_shared<Peers>();
+         const auto start = [=] { peers->push_back(std::make_unique<Peer>([=] { other(barrier); })); };
+         start();
+         peers->back()->await_sleep();
+         return Act{.operation = [barrier]() mutable { barrier.wait(); },
+                    .unblock = start,
+                    .survive =
+                        [=](Fate fate) mutable {
+                          // Killed before it had arrived, it is missing. Afterwards it is known to be dead.
+                          if (!fate.finished && peers->size() == 1 && barrier.n_waiting() == 1) barrier.abort();
+                          for (auto& peer : *peers) peer->finish("wait() of the other parties");
+                          expect(!fate.finished || !stage->word[0], "the barrier broke although all had come");
+                          peers->clear();
+                          barrier.reset();
+                          Peer second([=] { other(barrier); }), third([=] { other(barrier); });
+                          stage->word[0] = 0;
+                          barrier.wait(kLimit);
+                          second.finish("wait() in the next round"), third.finish("wait() in the next round");
+                          expect(!stage->word[0] && !barrier.broken(), "the barrier is broken after a whole round");
+                        }};
+       }});
   scenes.push_back({"signals", "Barrier::wait, the last to come", [=] {
                       mp::Barrier barrier(2);
                       auto peer = std::make_shared<std::unique_ptr<Peer>>();
