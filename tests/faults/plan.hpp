@@ -12,11 +12,11 @@ namespace faults {
 
 inline constexpr const char* kPlanVariable = "MP_FAULTS_PLAN";  // the plan's file
 inline constexpr const char* kCallNames[] = {
-    "access",     "dup",   "eventfd",     "fallocate",  "fchmod",       "fcntl",     "fork",       "fstat",
-    "ftruncate",  "futex", "futex_waitv", "futex_wake", "getaffinity",  "getrandom", "getrlimit",  "ioctl",
-    "kill",       "link",  "madvise",     "membarrier", "memfd_create", "mincore",   "mmap",       "open",
-    "pidfd_open", "pipe",  "poll",        "read",       "readlink",     "shm_open",  "shm_unlink", "sigwait",
-    "spawn",      "stat",  "statvfs",     "thread",     "waitid",       "write"};
+    "access",     "dup",   "eventfd",     "fallocate",  "fchmod",       "fcntl",     "fork",      "fstat",
+    "ftruncate",  "futex", "futex_waitv", "futex_wake", "getaffinity",  "getrandom", "getrlimit", "ioctl",
+    "kill",       "link",  "madvise",     "membarrier", "memfd_create", "mincore",   "mmap",      "open",
+    "pidfd_open", "pipe",  "poll",        "read",       "readlink",     "setrlimit", "shm_open",  "shm_unlink",
+    "sigwait",    "spawn", "stat",        "statvfs",    "thread",       "waitid",    "write"};
 static_assert(sizeof kCallNames / sizeof *kCallNames == mp::os::kCalls);
 
 enum class Outcome : std::int32_t {

@@ -40,7 +40,7 @@ enum class Call : std::uint8_t {
   poll,
   read,
   readlink,
-  setrlimit,  // and getrlimit
+  setrlimit,
   shm_open,
   shm_unlink,
   sigwait,
