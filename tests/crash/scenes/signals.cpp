@@ -9,13 +9,15 @@ namespace {
 
 using Peers = std::vector<std::unique_ptr<Peer>>;
 
-void take(mp::Condition& condition) {
-  for (;;) {
+// Whether the last holder had died.
+bool take(mp::Condition& condition) {
+  for (bool repaired = false;;) {
     try {
       if (!condition.acquire(true, kLimit)) throw Violation("hangs: acquire()");
-      return;
+      return repaired;
     } catch (const mp::OwnerDied&) {
       condition.recover();
+      repaired = true;
     }
   }
 }
@@ -83,7 +85,6 @@ void add_condition(Scenes& scenes) {
                                      [condition]() mutable {
                                        condition.acquire();
                                        condition.wait();
-                                       stage->word[0] = 1;
                                        condition.notify();
                                        condition.release();
                                      },
@@ -97,13 +98,11 @@ void add_condition(Scenes& scenes) {
                                        condition.release();
                                      },
                                  .survive =
-                                     [=](Fate fate) mutable {
-                                       // Out of wait(), the victim owes the next notify(); who repairs after it does that.
-                                       if (stage->word[0] && !fate.finished) {
-                                         take(condition);
-                                         condition.notify();
-                                         condition.release();
-                                       }
+                                     [=](Fate) mutable {
+                                       // With the lock in hand the victim owed the next notify(): who repairs after it does that. Without,
+                                       // its wake-up goes to the other by itself.
+                                       if (take(condition)) condition.notify();
+                                       condition.release();
                                        if (*peer) (*peer)->finish("wait() of the second waiter");
                                        peer->reset();
                                        use(condition);
