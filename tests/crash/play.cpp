@@ -356,6 +356,8 @@ class Player {
     victim.act.survive(fate);
     const std::int64_t took = std::chrono::nanoseconds(Clock::now() - killed).count();
     if (took > report_.worst_ns) report_.worst_ns = took, report_.worst_at = report_.step.load();
+    if (took > std::chrono::nanoseconds(kTooLong).count())
+      throw Violation("the survivors took " + std::to_string(took / 1'000'000) + " ms");
     doing("cleaning up");
     victim.act = Act();
     bury_all();

@@ -18,6 +18,8 @@ using namespace std::chrono_literals;
 
 // What survivors may take for their script. A hang, not a delay: delays are measured, the machine may be busy.
 inline constexpr std::chrono::seconds kLimit{10};
+// And for all of it: what a script with a time limit of its own made good only when that was over has hung, too.
+inline constexpr std::chrono::seconds kTooLong{6};
 
 // How the victim ended.
 struct Fate {
