@@ -55,6 +55,7 @@ void leaves_daemon_and_child(int method, Offset words) {
   static auto* child = new mp::Process({.context = static_cast<mp::StartMethod>(method)}, waits_a_little, words);
   child->start();
 }
+void notes_that_it_ran(Offset words, int which) { Words::at(words, which) = 1; }
 void waits_then_exits(Offset words, int code) {
   Words::at(words, 0) = ::getpid();
   while (Words::at(words, 1) == 0) ::usleep(1000);
@@ -261,6 +262,28 @@ TEST_CASE("an end of a pipe that was given to a process killed before it took it
       CHECK_THROWS_AS(here.recv_for<int>(30s), mp::EOFError);
       p.join();
     }
+  }
+}
+
+TEST_CASE("a process that its parent can have no descriptor of runs nothing") {
+  for (auto method : {mp::fork, mp::spawn, mp::forkserver}) {
+    CAPTURE(mp::to_string(method));
+    Words words;
+    auto run = [&](int which) {
+      mp::Process p({.context = method}, notes_that_it_ran, words.offset(), which);
+      p.start();
+      p.join();
+    };
+    run(0);
+    CHECK(words[0] == 1);  // and the forkserver is there
+    failing_call = mp::os::Call::pidfd_open;
+    failing_errno = EPERM;
+    mp::os::fault_hook = fail;
+    CHECK_THROWS_AS(run(1), mp::OSError);
+    mp::os::fault_hook = nullptr;
+    run(2);
+    CHECK(words[2] == 1);
+    CHECK(words[1] == 0);
   }
 }
 
