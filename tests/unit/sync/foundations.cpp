@@ -12,6 +12,7 @@
 
 #include <mp/memory/arena.hpp>
 #include <mp/memory/family.hpp>
+#include <mp/memory/ref.hpp>
 
 #include "child.hpp"
 
