@@ -132,6 +132,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// After so many instructions of an operation at most a kill may leak something, lib/mp/memory/README.md says what.
+constexpr long kMostLeaks = 64;
+
 // As sweep() does, but at once.
 void bury_all() {
   for (mp::memory::Tag index = 1; index < mp::memory::kMaxMembers; ++index) {
@@ -174,6 +177,9 @@ class Player {
     std::this_thread::sleep_for(5500ms);
     bury_all();
     report_.leaked = static_cast<long>(mp::memory::bytes_in_use()) - used;
+    const long objects = report_.leaked / std::max(1l, report_.most_leaked.load());
+    if (objects > kMostLeaks)
+      complain("leaks " + std::to_string(objects) + " things, where " + std::to_string(kMostLeaks) + " are documented");
   }
 
  private:

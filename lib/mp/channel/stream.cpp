@@ -215,7 +215,6 @@ bool Stream::find_next(Next& next) {
 
 Got Stream::try_take(Parcel& parcel) {
   parcel.clear();
-  Offset object = 0;
   {
     Taking taking(*this);
     Next next;
@@ -229,6 +228,7 @@ Got Stream::try_take(Parcel& parcel) {
       parcel.payload_ = {parcel.small_, next.size()};
       parcel.carried_ = {reinterpret_cast<const Offset*>(parcel.small_ + round8(next.size())), next.carried()};
     } else {
+      Offset object;
       if (next.form() != Form::blob || next.size() != sizeof object || next.carried() != 0)
         damaged("an unknown record");
       std::memcpy(&object, next.payload, sizeof object);
@@ -238,11 +238,11 @@ Got Stream::try_take(Parcel& parcel) {
       if (track_takers_) note_taker(next.head.count());
       Blob& blob = parcel.blob_.as<Blob>();
       commit_take(next, blob.size);
+      memory::release(object);  // the message's count, at once: a kill in between leaves it
       parcel.payload_ = {blob.payload(), blob.size};
       parcel.carried_ = {blob.carried_offsets(), blob.carried};
     }
   }
-  if (object != 0) memory::try_release(object);
   tell_writers();
   return Got::done;
 }
