@@ -419,6 +419,14 @@ void give_back_slabs() noexcept {
 constexpr std::uint64_t kLayout = sizeof(Arena) ^ sizeof(Member) << 16 ^ kMaxMembers << 32 ^ kBitmapWords << 48 ^ kPage;
 
 // MAP_FAILED unless it is there: what knows no MAP_FIXED_NOREPLACE (kernels before 4.17, ThreadSanitizer) maps elsewhere.
+// Where the arena is tried first: far from heap, stack and libraries, and below them, so that a spawned process finds it free as well. The
+// thread sanitizer leaves a program no more than the top of the address space.
+#if defined(__SANITIZE_THREAD__)
+constexpr std::uint64_t kFirst = 0x7e90'0000'0000, kStep = 0x10'0000'0000;
+#else
+constexpr std::uint64_t kFirst = 0x2000'0000'0000, kStep = 0x100'0000'0000;
+#endif
+
 void* map_at(std::uint64_t where, std::uint64_t capacity, int fd) noexcept {
   void* wanted = reinterpret_cast<void*>(where);
   auto got = os::call_again(os::Call::mmap, [&] {
@@ -459,8 +467,6 @@ void map_new_arena() {
   }
   void* where = MAP_FAILED;
   for (;;) {
-    // Far from heap, stack and libraries, and below them, so that a spawned process finds it free as well.
-    constexpr std::uint64_t kFirst = 0x2000'0000'0000, kStep = 0x100'0000'0000;
     for (int i = 0; i < 16 && where == MAP_FAILED; ++i) where = map_at(kFirst + kStep * i, size, fd.get());
     if (where == MAP_FAILED) where = map_anywhere(size, fd.get());
     if (where != MAP_FAILED || size <= 64ull << 20) break;
