@@ -295,16 +295,19 @@ void Supervisor::bury(std::uint32_t index) noexcept {
   WorkerEntry& entry = board_.worker(index);
   auto phase = static_cast<WorkerPhase>(entry.phase.load(std::memory_order_acquire));
   const Intent intent{entry.intent.load(std::memory_order_acquire)};
+  bool settled = false;
   if (SlotTask* task = intent.names_a_task() ? engine_.try_task(intent.slot()) : nullptr) {
     std::uint64_t state = task->slot().state.load(std::memory_order_acquire);
     if (word::generation(state) == intent.generation()) {
-      if (word::phase(state) == Phase::claimed && word::worker(state) == index) settle_victim(index, *task);
+      settled = word::phase(state) == Phase::claimed && word::worker(state) == index;
+      if (settled) settle_victim(index, *task);
       // Killed between the end of its task and the report of it.
       else if (word::phase(state) == Phase::done) report_one(intent.slot(), intent.generation());
     }
   }
-  // A worker whose memory is damaged may have said anything: what it has claimed says the slot.
-  for (std::uint32_t slot = 0, slots = engine_.slots_.load(std::memory_order_acquire); slot < slots; ++slot) {
+  // A worker whose memory is damaged may have said anything: what it has claimed says the slot. It had one task at most.
+  const std::uint32_t slots = settled ? 0 : engine_.slots_.load(std::memory_order_acquire);
+  for (std::uint32_t slot = 0; slot < slots; ++slot) {
     SlotTask& task = engine_.task(slot);
     const std::uint64_t state = task.slot().state.load(std::memory_order_acquire);
     if (word::phase(state) == Phase::claimed && word::worker(state) == index) settle_victim(index, task);
