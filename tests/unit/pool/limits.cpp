@@ -23,17 +23,11 @@
 #include <mp/os/call.hpp>
 #include <mp/sync/value.hpp>
 
+#include "sanitized.hpp"
+
 using namespace std::chrono_literals;
 
 namespace limits {
-
-#if defined(__has_feature)
-inline constexpr bool kSanitized = __has_feature(address_sanitizer);
-#elif defined(__SANITIZE_ADDRESS__)
-inline constexpr bool kSanitized = true;
-#else
-inline constexpr bool kSanitized = false;
-#endif
 
 constexpr std::size_t kMiB = 1u << 20;
 
@@ -213,7 +207,7 @@ TEST_CASE("a limit of memory refuses what is beyond it, and the worker lives on"
   mp::ProcessPoolExecutor pool(1);
   const mp::TaskOptions options{.name = "eater", .limits = {.memory = 64 * kMiB}};
   CHECK(pool.submit(options, eat, 16 * kMiB).result(60s) == 16);
-  if (kSanitized) return;  // its report of the refusal needs memory itself, and may wait for it for ever
+  if (test::kAddressSanitized) return;  // its report of the refusal needs memory itself, and may wait for it for ever
   const pid_t worker = pool.submit(who).result(60s);
   const auto end = end_of<mp::LimitExceeded>(pool.submit(options, eat, 4096 * kMiB));
   REQUIRE(end);
@@ -352,14 +346,14 @@ TEST_CASE("in a map each item has limits of its own, and only those past them ar
   expected.assign(60, 'v');
   expected[11] = 'o';
   expected[12] = 'f';
-  if (!kSanitized) expected[45] = 'm';
+  if (!test::kAddressSanitized) expected[45] = 'm';
   CHECK(outcomes(pool.map(
             mp::MapOptions{.chunksize = 20, .limits = {.memory = 64 * kMiB, .file_size = 10'000, .output = 1000}},
             mp::partial(
                 [](const std::string& path, std::string word, int x) {
                   if (x == 11) return std::string(2000, 'x');
                   if (x == 12) write_file(path, kMiB);
-                  if (x == 45 && !kSanitized) word += std::to_string(eat(4096 * kMiB));
+                  if (x == 45 && !test::kAddressSanitized) word += std::to_string(eat(4096 * kMiB));
                   return word;
                 },
                 file.path()),

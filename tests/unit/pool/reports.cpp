@@ -25,17 +25,11 @@
 #include <mp/os/oom.hpp>
 #include <mp/os/signals.hpp>
 
+#include "sanitized.hpp"
+
 using namespace std::chrono_literals;
 
 namespace reports {
-
-#if defined(__has_feature)
-inline constexpr bool kSanitized = __has_feature(address_sanitizer);
-#elif defined(__SANITIZE_ADDRESS__)
-inline constexpr bool kSanitized = true;
-#else
-inline constexpr bool kSanitized = false;
-#endif
 
 int square(int x) { return x * x; }
 
@@ -119,7 +113,7 @@ TEST_CASE("a crash is told with signal, code, address, stack, call, worker and w
   CHECK_FALSE(crash->terminated);
   CHECK_FALSE(crash->oom_kills);
   CHECK(crash->limit == mp::Limit::none);
-  if (kSanitized) {
+  if (test::kAddressSanitized) {
     CHECK(crash->signal == SIGABRT);
   } else {
     CHECK(crash->signal == SIGSEGV);
@@ -146,7 +140,7 @@ TEST_CASE("a stack overflow is told as one, in which thread of its owner the poo
     mp::ProcessPoolExecutor pool(1);
     const auto crash = crash_of(pool.submit(overflow_stack, 0));
     REQUIRE(crash);
-    if (kSanitized) {
+    if (test::kAddressSanitized) {
       CHECK(crash->signal == SIGABRT);
     } else {
       CHECK(crash->signal == SIGSEGV);
@@ -169,7 +163,7 @@ TEST_CASE("a stack overflow is told as one, in which thread of its owner the poo
 }
 
 TEST_CASE("a fault address is told by what lies there") {
-  if (kSanitized) return;
+  if (test::kAddressSanitized) return;
   mp::ProcessPoolExecutor pool(1);
   {
     const auto crash = crash_of(pool.submit([] { write_to(reinterpret_cast<std::uintptr_t>(&kConstant[0])); }));
@@ -366,7 +360,7 @@ TEST_CASE("that the kernel's OOM killer ended a worker is told from its control 
     ~Remove() { ::rmdir(group.c_str()); }
   } remove{group};
   const auto limit = group / (v1 ? "memory.limit_in_bytes" : "memory.max");
-  const std::string limit_text = std::to_string((kSanitized ? 512 : 64) << 20);
+  const std::string limit_text = std::to_string((test::kAddressSanitized ? 512 : 64) << 20);
   {
     std::ofstream file(limit);
     file << limit_text << std::flush;

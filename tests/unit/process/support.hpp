@@ -10,16 +10,9 @@
 
 #include "mp/memory/ref.hpp"
 #include "mp/process/process.hpp"
+#include "sanitized.hpp"
 
 namespace test {
-
-#if defined(__has_feature)
-inline constexpr bool kAddressSanitized = __has_feature(address_sanitizer);
-#elif defined(__SANITIZE_ADDRESS__)
-inline constexpr bool kAddressSanitized = true;
-#else
-inline constexpr bool kAddressSanitized = false;
-#endif
 
 struct Fork {
   static constexpr mp::StartMethod method = mp::fork;
