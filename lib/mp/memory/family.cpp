@@ -26,7 +26,7 @@ using namespace detail;
 
 namespace {
 
-enum class Phase : std::uint64_t { free, starting, living, retiring, claimed };
+enum class Phase : std::uint64_t { free, starting, living, retiring, claimed, dead };
 
 struct State {
   std::uint64_t raw;
@@ -289,13 +289,21 @@ bool alive(Tag tag) noexcept {
         Member& m = entry(index);
         os::Life life{m.pid.load(std::memory_order_acquire), m.seen.load(std::memory_order_relaxed)};
         if (tag == my_tag.load(std::memory_order_relaxed) || os::alive(life)) return true;
-        // The entry may have been reused while we asked.
-        if (state_of(index).raw == now.raw) return false;
+        // Not if the entry has been reused while we asked.
+        move(index, now, make_state(Phase::dead, now.generation(), kNobody));
         continue;
       }
       default: return false;
     }
   }
+}
+
+bool found_dead(Tag tag) noexcept {
+  const std::size_t index = index_of(tag);
+  if (index == 0 || index >= arena().high_member.load(std::memory_order_acquire)) return true;
+  const State now = state_of(index);
+  return now.generation() != generation_of(tag) || now.phase() == Phase::dead || now.phase() == Phase::retiring ||
+         now.phase() == Phase::free;
 }
 
 pid_t pid_of(Tag tag) noexcept {

@@ -1,9 +1,9 @@
 // The family: a process and all its descendants, as far as they were made through this library or by fork(2). Its table
 // of members is how anything shared names its owner: a tag, index and generation, whose life is asked of the kernel.
 //
-// A member's entry goes Free -> Claimed -> Starting (by its creator) -> Living (by itself) -> Retiring (by whoever found
-// it dead) -> Free. Each step is one compare-exchange of `state`; a claim carries the tag of who made it, so a death in
-// between is found and finished by the next.
+// A member's entry goes Free -> Claimed -> Starting (by its creator) -> Living (by itself) -> Dead (by whoever was first to
+// find it so) -> Retiring -> Free. Each step is one compare-exchange of `state`; a claim carries the tag of who made it, so a
+// death in between is found and finished by the next.
 //
 // *Thread and process safety*: all functions, from any thread of any process of the family.
 // *If a process is killed*: its entry stays Living until sweep() or retire() in any other process; then its references
@@ -50,9 +50,12 @@ inline Tag self() {
 inline std::size_t index_of(Tag tag) noexcept { return tag & (kMaxMembers - 1); }
 Member& member(Tag tag) noexcept;
 
-// Whether the process lives, by the kernel's word (some 5 us). A member that is being started counts as alive as long as
+// Whether the process lives, by the kernel's word (some 5 us), which is asked until somebody has found it dead. A member that is being started counts as alive as long as
 // its creator is. False for kNobody.
 bool alive(Tag tag) noexcept;
+
+// Whether its death has been found by somebody: no question to the kernel, and no long look. False while only the kernel knows.
+bool found_dead(Tag tag) noexcept;
 
 // Its pid, for messages; 0 if that is no longer known.
 pid_t pid_of(Tag tag) noexcept;

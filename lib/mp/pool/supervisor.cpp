@@ -24,9 +24,8 @@ namespace {
 // sent the signal, that says nothing about the next one, so those count only when no worker gets ready for a while.
 constexpr unsigned kMostFailedStarts = 3;
 constexpr std::int64_t kKilledTooLong = 2'000'000'000;  // ns
-// How often at most the OOM killer's counters are read, ns, and how many groups are told apart.
+// For how long a kill of the OOM killer may be a worker's, ns.
 constexpr std::int64_t kOomLook = 1'000'000'000;
-constexpr std::size_t kMostOomGroups = 16;
 // A worker that is refused is tried again after a pause of so many ns, twice as long each time; a pool without any worker waits so
 // long before it gives up.
 constexpr std::int64_t kFirstPause = 10'000'000, kLongestPause = 500'000'000, kLackingTooLong = 2'000'000'000;
@@ -77,6 +76,7 @@ Supervisor::Supervisor(ProcessEngine& engine, EngineOptions options)
     : engine_(engine),
       board_(engine.board()),
       options_(std::move(options)),
+      oom_(os::OomCounter::of(::getpid())),
       workers_(options_.workers) {
   if (options_.initializer.run.module != 0) {
     pickle::Writer out;
@@ -84,7 +84,6 @@ Supervisor::Supervisor(ProcessEngine& engine, EngineOptions options)
     initializer_ = seal(out, nullptr);
   }
   try {
-    oom_groups_.push_back(std::make_unique<OomGroup>(os::OomCounter::of(::getpid())));
     start_server();
     try {
       for (std::uint32_t i = 0; i < workers_.size(); ++i) launch(i);
@@ -271,6 +270,9 @@ bool Supervisor::check_workers() noexcept {
       if (process::give_up(record)) {
         phase = process::Phase::abandoned;
       } else if (!memory::alive(record.tag)) {
+        // By the kernel for its server's end, unless it had a word of its own.
+        std::int32_t nobody = 0;
+        record.told.compare_exchange_strong(nobody, SIGKILL, std::memory_order_relaxed);
         process::conclude(record, hold(record).get());
         phase = process::Phase::ended;
       }
@@ -281,7 +283,7 @@ bool Supervisor::check_workers() noexcept {
       failed_starts_ = 0;
       if (!w.group_known) {
         w.group_known = true;
-        w.group = oom_group_of(record.pid.load(std::memory_order_acquire));
+        w.group = oom_.group_of(record.pid.load(std::memory_order_acquire));
       }
       if (w.launched_at > last_refusal_) refused_ = 0, lacking_since_ = 0;
     }
@@ -562,7 +564,11 @@ std::exception_ptr Supervisor::why_lost(std::uint32_t index, SlotTask& task) {
   if (!s.is(rare::kChunk) || details.item) details.arguments = std::move(call.arguments);
   details.limit = limit_passed(index, s, details);
   if (details.limit == Limit::none) {
-    count_oom_kills(details, index);
+    // Whether the OOM killer did it; only where nobody of us did.
+    if (details.signal == SIGKILL && record_of(w.record).told.load(std::memory_order_relaxed) != SIGKILL) {
+      details.oom_kills = oom_.claim(w.group);
+      if (details.oom_kills) details.oom_counter = oom_.counter_file(w.group);
+    }
     return std::make_exception_ptr(WorkerCrashed(std::move(details)));
   }
   const Limits limits = engine_.limits_of_slot(task.index());
@@ -576,48 +582,12 @@ std::exception_ptr Supervisor::why_lost(std::uint32_t index, SlotTask& task) {
   return std::make_exception_ptr(LimitExceeded(std::move(details)));
 }
 
-// ---- the OOM killer -------------------------------------------------------------------------------------------------
-
-// Whether the kernel's OOM killer did it. Only where nobody of us did: the counter tells of the group, not of the process.
-void Supervisor::count_oom_kills(CrashDetails& details, std::uint32_t index) noexcept {
-  Worker& w = workers_[index];
-  if (details.signal != SIGKILL || record_of(w.record).told.load(std::memory_order_relaxed) == SIGKILL) return;
-  OomGroup& group = w.group ? *w.group : *oom_groups_.front();
-  group.look();
-  if (!group.read) return;
-  details.oom_kills = group.unclaimed;
-  if (group.unclaimed > 0) --group.unclaimed;
-  details.oom_counter = group.counter.file();
-}
-
-void Supervisor::OomGroup::look() noexcept {
-  const auto now = counter.read();
-  if (now && read && *now > *read) unclaimed += *now - *read;
-  read = now;
-}
-
-// The group that process `pid` is in, its counter read from now on.
-Supervisor::OomGroup* Supervisor::oom_group_of(pid_t pid) noexcept try {
-  const std::string file = os::oom_counter_file(pid);
-  for (auto& group : oom_groups_)
-    if (group->counter.file() == file) return group.get();
-  if (oom_groups_.size() == kMostOomGroups) return nullptr;
-  oom_groups_.push_back(std::make_unique<OomGroup>(file.empty() ? os::OomCounter() : os::OomCounter(file)));
-  return oom_groups_.back().get();
-} catch (...) {  // no memory: the owner's must do
-  return nullptr;
-}
-
-// Kills of long ago are no worker's: those that nobody has claimed are forgotten. One read in a second, and none without a wake-up
-// for something else.
+// One read in a second at most, and none without a wake-up for something else.
 void Supervisor::forget_old_oom_kills() noexcept {
   const std::int64_t now = os::monotonic_now().count();
   if (now - oom_looked_at_ < kOomLook) return;
   oom_looked_at_ = now;
-  for (auto& group : oom_groups_) {
-    group->unclaimed = 0;
-    group->read = group->counter.read();
-  }
+  oom_.forget_unclaimed();
 }
 
 }  // namespace mp::pool

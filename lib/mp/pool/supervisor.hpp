@@ -13,9 +13,9 @@
 #include <vector>
 
 #include "mp/memory/ref.hpp"
-#include "mp/os/oom.hpp"
 #include "mp/pickle/crashed.hpp"
 #include "mp/pool/engine.hpp"
+#include "mp/pool/oom_account.hpp"
 #include "mp/pool/parcel.hpp"
 #include "mp/process/server.hpp"
 
@@ -52,14 +52,6 @@ class Supervisor {
     std::uint64_t used = 0;   // ns
     std::int64_t at = 0;      // when it was given, ns
   };
-  // A control group that workers are in.
-  struct OomGroup {
-    explicit OomGroup(os::OomCounter c) noexcept : counter(std::move(c)), read(counter.read()) {}
-    void look() noexcept;
-    os::OomCounter counter;
-    std::optional<std::uint64_t> read;  // as last read
-    std::uint64_t unclaimed = 0;        // counted since, and no worker's yet
-  };
   struct Worker {
     memory::Ref record;  // null = none
     memory::Ref start;   // its WorkerStart
@@ -67,7 +59,7 @@ class Supervisor {
     Reason reason = Reason::none;  // why we killed it
     std::int64_t term_at = 0;      // when it was asked to end (terminate), ns
     Order order;                   // the last; for what it runs only as long as that began then
-    OomGroup* group = nullptr;     // its control group when it was ready
+    OomAccount::Group* group = nullptr;  // its control group when it was ready
     bool group_known = false;
     std::int64_t launched_at = 0;  // monotonic ns
   };
@@ -92,8 +84,6 @@ class Supervisor {
   void kill_workers() noexcept;
   void wait_for_news(std::uint32_t seen) noexcept;
   std::exception_ptr why_lost(std::uint32_t index, SlotTask& task);
-  void count_oom_kills(CrashDetails& details, std::uint32_t index) noexcept;
-  OomGroup* oom_group_of(pid_t pid) noexcept;
   void forget_old_oom_kills() noexcept;
   bool stop_and_kill(std::uint32_t index, Reason reason, std::uint32_t slot, std::uint32_t generation,
                      std::uint64_t since) noexcept;
@@ -107,8 +97,8 @@ class Supervisor {
   std::mutex jobs_mutex_;
   std::unordered_map<memory::Offset, std::weak_ptr<JobControl>> jobs_;
 
-  // The thread's own. First that of the owner's group.
-  std::vector<std::unique_ptr<OomGroup>> oom_groups_;
+  // The thread's own.
+  OomAccount oom_;
   std::int64_t oom_looked_at_ = 0;  // monotonic ns
 
   // The thread's own, but for worker_pids() and kill() under workers_mutex_.

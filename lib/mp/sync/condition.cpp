@@ -108,7 +108,8 @@ void choose(State& s, unsigned n, std::uint64_t bound) noexcept {
 
 // Frees the places of the dead and passes on the wake-ups they had been given.
 void bury(State& s) noexcept {
-  std::lock_guard guard(s.mutex);
+  s.mutex.lock_in_doubt();
+  std::lock_guard guard(s.mutex, std::adopt_lock);
   each(s, [&](Waiter& w) {
     std::uint32_t state = w.state.load(std::memory_order_relaxed);
     if (state == kFree || memory::alive(w.owner)) return;

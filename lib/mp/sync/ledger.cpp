@@ -96,16 +96,23 @@ std::uint32_t Ledger::count_of(memory::Tag holder) const noexcept {
   return count;
 }
 
-memory::Tag Ledger::dead_holder() const noexcept {
-  memory::Tag dead = memory::kNobody;
+template <class Dead>
+memory::Tag Ledger::holder_that(Dead dead) const noexcept {
+  memory::Tag found = memory::kNobody;
   any_entry([&](Entry& e) {
     std::uint64_t now = e.load(std::memory_order_acquire);
-    if (now == 0 || memory::alive(holder_of(now))) return false;
-    dead = holder_of(now);
+    if (now == 0 || !dead(holder_of(now))) return false;
+    found = holder_of(now);
     return true;
   });
-  return dead;
+  return found;
 }
+
+memory::Tag Ledger::dead_holder() const noexcept {
+  return holder_that([](memory::Tag holder) { return !memory::alive(holder); });
+}
+
+memory::Tag Ledger::found_dead_holder() const noexcept { return holder_that(memory::found_dead); }
 
 std::uint64_t Ledger::drop_dead() noexcept {
   std::uint64_t dropped = 0;

@@ -4,7 +4,7 @@
 // An entry is one word: bits 0-30 the holder's tag (0 = empty), bits 32-63 how many. Every change is one store of it.
 // The first entries lie inside, more in a chain of blocks that is never shortened and never moved.
 //
-// *Thread and process safety*: change and sum under the owner's Mutex; count_of and dead_holder may also be called
+// *Thread and process safety*: change and sum under the owner's Mutex; count_of and (found_)dead_holder may also be called
 // without it, for a look. *If a process is killed*: its entry stays until drop_dead().
 #pragma once
 
@@ -27,6 +27,8 @@ class Ledger {
   std::uint32_t count_of(memory::Tag holder) const noexcept;
   // Somebody who is dead and holds some; kNobody if there is none. Asks the kernel about each other holder.
   memory::Tag dead_holder() const noexcept;
+  // The same of those that somebody has found dead already: asks nobody.
+  memory::Tag found_dead_holder() const noexcept;
   // Forgets what the dead held; how many that was.
   std::uint64_t drop_dead() noexcept;
   // Frees the chain: when the object that the ledger is part of is destroyed.
@@ -42,6 +44,8 @@ class Ledger {
   };
   template <class F>
   bool any_entry(F&& f) const noexcept;  // until f(entry) is true
+  template <class Dead>
+  memory::Tag holder_that(Dead dead) const noexcept;
 
   std::atomic<memory::Offset> next_{0};
   mutable Entry entries_[kInside]{};

@@ -24,6 +24,7 @@ Acquired LockWord::acquire_slowly(memory::Tag me, const os::Deadline& deadline) 
     }
     const std::uint32_t seen = freed_.prepare();
     if (owner() == memory::kNobody) continue;
+    if (memory::found_dead(holder)) return Acquired::owner_died;
     const os::Woken woken = freed_.wait(seen, deadline);
     if (woken == os::Woken::woken || woken == os::Woken::changed || owner() != holder) continue;
     // Also after a signal: a timer's may come more often than a slice ends.

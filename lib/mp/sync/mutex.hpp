@@ -19,6 +19,11 @@ class Mutex {
       return false;
     return lock_slowly(me);
   }
+  // The same for who has slept a slice in vain elsewhere: asks first whether the owner lives, so as not to sleep another for that.
+  bool lock_in_doubt() noexcept {
+    word_.owner_is_gone();
+    return lock();
+  }
   bool try_lock() noexcept { return word_.try_acquire(memory::self()); }
   void unlock() noexcept { word_.release(); }
 

@@ -35,7 +35,6 @@ struct State {
   std::uint32_t capacity;
   std::atomic<std::uint32_t> value;
   sync::EventWord changed;
-  std::atomic<memory::Tag> dead{memory::kNobody};  // a holder that the patrol found dead
   sync::Patrol patrol;
   sync::Ledger holders;
 
@@ -69,18 +68,22 @@ bool try_take(State& s) {
   return true;
 }
 
-// Throws OwnerDied if somebody who holds tokens is dead.
+// Throws OwnerDied if somebody has found one dead who holds tokens.
+void tell_of_the_dead(State& s) {
+  if (s.signal) return;
+  const memory::Tag dead = s.holders.found_dead_holder();
+  if (dead != memory::kNobody) sync::throw_owner_died(s.bounded ? "BoundedSemaphore" : "Semaphore", dead);
+}
+
+// For who has waited in vain: the same, after asking whether they live.
 void check_holders(State& s) {
   if (s.signal) return;
   if (s.patrol.due()) {
-    {
-      std::lock_guard guard(s);
-    }  // a death inside may have left `value` behind: count anew
-    s.dead.store(s.holders.dead_holder(), std::memory_order_relaxed);
+    if (s.mutex.lock_in_doubt()) s.recount();  // a death inside may have left `value` behind
+    s.unlock();
+    s.holders.dead_holder();
   }
-  memory::Tag suspect = s.dead.load(std::memory_order_relaxed);
-  if (suspect != memory::kNobody && s.holders.count_of(suspect) > 0 && !memory::alive(suspect))
-    sync::throw_owner_died(s.bounded ? "BoundedSemaphore" : "Semaphore", suspect);
+  tell_of_the_dead(s);
 }
 
 void give_back(State& s, std::uint32_t n) {
@@ -116,6 +119,7 @@ bool Semaphore::acquire(bool block, Timeout timeout) {
     std::uint32_t seen = s.changed.prepare();
     if (try_take(s)) return true;
     if (deadline.passed()) return give_up();
+    tell_of_the_dead(s);
     os::Woken woken = s.changed.wait(seen, deadline);
     if (woken == os::Woken::woken || woken == os::Woken::changed) continue;
     if (try_take(s)) return true;

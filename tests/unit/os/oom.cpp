@@ -3,28 +3,12 @@
 #include <doctest/doctest.h>
 #include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
 #include <string>
 
-namespace {
-
-// A file that says what a kernel's would.
-class Counter {
- public:
-  Counter() : path_(std::filesystem::temp_directory_path() / ("mp-oom-" + std::to_string(::getpid()))) {}
-  ~Counter() { std::filesystem::remove(path_); }
-  void say(const std::string& text) const { std::ofstream(path_) << text; }
-  std::string path() const { return path_.string(); }
-
- private:
-  std::filesystem::path path_;
-};
-
-}  // namespace
+#include "oom_file.hpp"
 
 TEST_CASE("the OOM killer's count is read from either form of control groups, anew each time") {
-  Counter file;
+  test::OomFile file;
   file.say("low 0\nhigh 0\nmax 7\noom 3\noom_kill 2\noom_group_kill 9\n");
   const mp::os::OomCounter v2(file.path());
   REQUIRE(v2);
@@ -37,7 +21,7 @@ TEST_CASE("the OOM killer's count is read from either form of control groups, an
 }
 
 TEST_CASE("without a counter there is no count, rather than one of zero") {
-  Counter file;
+  test::OomFile file;
   CHECK_FALSE(mp::os::OomCounter().read());
   CHECK_FALSE(mp::os::OomCounter(file.path()));
   CHECK_FALSE(mp::os::OomCounter(file.path()).read());

@@ -432,16 +432,24 @@ TEST_CASE("the death of a zygote is noticed though nobody waits for a result, in
     CAPTURE(busy);
     const pid_t zygote = pool.submit([] { return ::getppid(); }).result(30s);
     std::atomic<int> called{0};
+    std::optional<mp::Future<void>> task;
     if (busy) {
-      auto task = pool.submit(sleep_for_ever);
-      task.add_done_callback([&](auto&) { ++called; });
-      REQUIRE(test::eventually([&] { return task.running(); }, 20s));
+      task = pool.submit(sleep_for_ever);
+      task->add_done_callback([&](auto&) { ++called; });
+      REQUIRE(test::eventually([&] { return task->running(); }, 20s));
     } else {
       std::this_thread::sleep_for(50ms);  // all asleep that will sleep
     }
     ::kill(zygote, SIGKILL);
     if (!busy) pool.submit(square, 3).add_done_callback([&](auto& f) { called += f.result() == 9; });
     CHECK(test::eventually([&] { return called == 1; }, 20s));
+    if (!busy) continue;
+    try {
+      task->result();
+      FAIL("a task outlived its zygote");
+    } catch (const mp::WorkerCrashed& e) {
+      CHECK(e.details().signal == SIGKILL);  // nobody has its exit code any more, but this is how it ends
+    }
   }
 }
 

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -173,9 +172,8 @@ TEST_CASE("a fault address is told by what lies there") {
   }
   {
     const auto crash = crash_of(pool.submit([] {
-      auto* code = static_cast<void**>(std::malloc(64));  // memory that is not to be executed
-      *code = nullptr;
-      reinterpret_cast<void (*)()>(reinterpret_cast<std::uintptr_t>(code))();
+      // The end of the heap, which is not to be executed. A block of malloc's may be of another thread's arena.
+      reinterpret_cast<void (*)()>(reinterpret_cast<std::uintptr_t>(::sbrk(0)) - 64)();
     }));
     REQUIRE(crash);
     CHECK(crash->mapping == "[heap] (rw-p)");
