@@ -96,11 +96,14 @@ unsigned process_cpu_count() {
 }
 
 namespace os {
+namespace {
 
-bool spinning_pays() noexcept {
-  static const bool pays = affinity_count() > 1;
-  return pays;
-}
+// Not at first use: a process forked while another thread was about it would wait for that thread for ever.
+const bool pays = affinity_count() > 1;
+
+}  // namespace
+
+bool spinning_pays() noexcept { return pays; }
 
 }  // namespace os
 }  // namespace mp

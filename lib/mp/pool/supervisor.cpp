@@ -35,6 +35,8 @@ constexpr std::int64_t kGrace = 500'000'000;
 constexpr std::chrono::nanoseconds kIdle = std::chrono::milliseconds(500);
 // While some task has a time limit.
 constexpr std::chrono::nanoseconds kClockLook = std::chrono::milliseconds(5);
+// How soon after one heir of the zygote the next is asked for, ns.
+constexpr std::int64_t kHeirPause = 100'000'000;
 // How long a process may take to obey SIGSTOP.
 constexpr std::chrono::nanoseconds kStopWait = std::chrono::milliseconds(100);
 
@@ -76,6 +78,7 @@ Supervisor::Supervisor(ProcessEngine& engine, EngineOptions options)
     : engine_(engine),
       board_(engine.board()),
       options_(std::move(options)),
+      forks_(options_.context.method() == StartMethod::fork),
       oom_(os::OomCounter::of(::getpid())),
       workers_(options_.workers) {
   if (options_.initializer.run.module != 0) {
@@ -112,9 +115,39 @@ void Supervisor::join() {
 }
 
 void Supervisor::start_server() {
+  if (heir_) {
+    server_ = std::make_unique<process::Server>(process::Server::succeed(std::exchange(heir_, {})));
+    if (server_->usable()) return;
+  }
   const std::string name = options_.worker_name + "-server";
-  server_ = std::make_unique<process::Server>(
-      options_.context.method() == StartMethod::fork ? process::Server::zygote(name) : process::Server::clean(name));
+  server_ = std::make_unique<process::Server>(forks_ ? process::Server::zygote(name) : process::Server::clean(name));
+}
+
+// Sees to it that a zygote has one to go on in its place.
+void Supervisor::keep_heir() noexcept {
+  if (!forks_ || (heir_ && !over(process::status_of(record_of(heir_)).phase()))) return;
+  const std::int64_t now = os::monotonic_now().count();
+  if (now < next_heir_at_) return;
+  next_heir_at_ = now + kHeirPause;
+  try {
+    heir_ = server_->launch_heir({.name = options_.worker_name + "-server",
+                                  .bell = memory::offset_of(&board_.signal_word()),
+                                  .bell_object = engine_.board_ref_});
+  } catch (const Error&) {  // the zygote is dead, or nothing can be made now
+  }
+}
+
+// While its parent lives to reap it.
+void Supervisor::end_heir() noexcept {
+  if (!heir_) return;
+  const memory::Ref heir = std::exchange(heir_, {});
+  process::Record& record = record_of(heir);
+  try {
+    process::Server::succeed(heir).shutdown();
+  } catch (const OSError&) {  // no descriptor for it
+    if (memory::alive(record.tag)) ::kill(record.pid.load(std::memory_order_acquire), SIGKILL);
+  }
+  memory::retire(record.tag);
 }
 
 void Supervisor::start_thread() {
@@ -191,10 +224,12 @@ void Supervisor::supervise() noexcept {
       break;
     } else {
       replace_workers();
+      keep_heir();
     }
     wait_for_news(seen);
   }
   report();
+  end_heir();
   server_->shutdown();
   // Killed like that, it may have been about to retire the last of its children, or to fork another.
   for (Worker& w : workers_) {

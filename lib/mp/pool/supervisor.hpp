@@ -65,6 +65,8 @@ class Supervisor {
   };
 
   void start_server();
+  void keep_heir() noexcept;
+  void end_heir() noexcept;
   void start_thread();
   void launch(std::uint32_t index);
   void supervise() noexcept;
@@ -91,6 +93,7 @@ class Supervisor {
   ProcessEngine& engine_;
   TaskBoard& board_;
   EngineOptions options_;
+  const bool forks_;  // the server is a zygote
   Parcel initializer_;
   std::unique_ptr<process::Server> server_;
 
@@ -100,6 +103,8 @@ class Supervisor {
   // The thread's own.
   OomAccount oom_;
   std::int64_t oom_looked_at_ = 0;  // monotonic ns
+  memory::Ref heir_;                // the record of the zygote's heir; null = none
+  std::int64_t next_heir_at_ = 0;   // monotonic ns
 
   // The thread's own, but for worker_pids() and kill() under workers_mutex_.
   std::mutex workers_mutex_;

@@ -237,6 +237,23 @@ memory::Ref Server::launch(Entry entry, const memory::Ref& payload, const Launch
   return ref;
 }
 
+memory::Ref Server::launch_heir(const LaunchOptions& options) {
+  LaunchOptions as_server = options;
+  as_server.daemon = true;
+  as_server.tether = false;
+  return launch(&serve, {}, as_server);
+}
+
+Server Server::succeed(memory::Ref heir) {
+  Record& record = heir.as<Record>();
+  if (give_up(record) || status_of(record).phase() == Phase::failed) return {};
+  auto state = std::make_unique<State>(State{memory::self(), {}});
+  state->server.pid = record.pid.load(std::memory_order_acquire);
+  state->server.pidfd = os::PrivateFd(pidfd_of(record));
+  state->server.record = std::move(heir);
+  return Server(std::move(state));
+}
+
 bool Server::usable() const noexcept {
   return state_ && state_->owner == memory::self() && state_->server.pidfd && !os::ended(state_->server.pidfd.get());
 }

@@ -11,6 +11,9 @@
 //
 // *Thread and process safety*: launch() and the queries from any thread of the process that made the server; others
 // get Error. A fork child of that process must make its own.
+// A zygote's caller soon has threads; another fork of it would be a copy of locks that they hold. So a zygote forks its own heir, an equal that
+// waits for nothing but to go on in its place.
+//
 // *If the server is killed*: children tethered to it die within milliseconds; the others run on and conclude() still
 // tells their exit code (from PIDFD_GET_INFO, Linux 6.15, or their own word). Requests under way are given up: a child
 // either runs or never will, await_started() says which. usable() is false then; make a new one.
@@ -60,6 +63,11 @@ class Server {
   // Asks for a process that runs entry(payload). Does not wait: some 2 us. Entry must lie in the program or one of its
   // libraries. Throws Error when the server is not usable.
   memory::Ref launch(Entry entry, const memory::Ref& payload, const LaunchOptions& options);
+
+  // Asks for a server that is a copy of this one and forks like it, tethered to the caller alone. Does not wait. As launch().
+  memory::Ref launch_heir(const LaunchOptions& options);
+  // The server that an heir has become by now; not usable() if it never began, or has ended. Throws OSError.
+  static Server succeed(memory::Ref heir);
 
   // Whether the server lives: one system call.
   bool usable() const noexcept;

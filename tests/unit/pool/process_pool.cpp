@@ -8,7 +8,10 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <fstream>
+#include <iterator>
 #include <memory>
+#include <mutex>
 #include <numeric>
 #include <optional>
 #include <set>
@@ -40,6 +43,12 @@ int crash_on(int x, int victim) {
   if (x == victim) ::raise(SIGKILL);
   return x;
 }
+// How many children process `pid` has.
+std::size_t children_of(pid_t pid) {
+  std::ifstream list("/proc/" + std::to_string(pid) + "/task/" + std::to_string(pid) + "/children");
+  return static_cast<std::size_t>(std::distance(std::istream_iterator<pid_t>(list), {}));
+}
+
 void sleep_for_ever() {
   for (;;) ::pause();
 }
@@ -451,6 +460,32 @@ TEST_CASE("the death of a zygote is noticed though nobody waits for a result, in
       CHECK(e.details().signal == SIGKILL);  // nobody has its exit code any more, but this is how it ends
     }
   }
+}
+
+// Forked by the owner's supervisor, they would be copies of a program in the midst of something: of a lock that somebody holds, say.
+TEST_CASE("workers after a zygote's death are copies of the program as it was when the pool began") {
+  static std::mutex mutex;
+  static int number;
+  number = 1;
+  mp::ProcessPoolExecutor pool(1);
+  number = 2;
+  std::lock_guard guard(mutex);
+  std::set<pid_t> zygotes;
+  for (int death = 0; death < 3; ++death) {
+    CAPTURE(death);
+    const auto [worker, zygote] =
+        pool.submit([] { return std::pair(::getpid(), ::getppid()); }).result(30s);
+    zygotes.insert(zygote);
+    REQUIRE(test::eventually([&] { return children_of(zygote) == 2; }, 20s));  // a worker, and who goes on in its place
+    ::kill(zygote, SIGKILL);
+    REQUIRE(test::eventually([&, worker = worker] { return ::kill(worker, 0) != 0; }, 20s));
+    auto task = pool.submit(mp::TaskOptions{.timeout = 20s}, [] {
+      std::lock_guard inside(mutex);
+      return number;
+    });
+    CHECK(task.result(30s) == 1);
+  }
+  CHECK(zygotes.size() == 3);
 }
 
 TEST_CASE("zygotes killed at their birth are replaced until one gets through") {
