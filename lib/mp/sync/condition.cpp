@@ -102,7 +102,8 @@ void choose(State& s, unsigned n, std::uint64_t bound) noexcept {
       if (w.waits() && w.turn <= bound && (!oldest || w.turn < oldest->turn)) oldest = &w;
     });
     if (!oldest) return;
-    if (give(s, *oldest)) --n;
+    if (memory::found_dead(oldest->owner)) oldest->state.store(kFree, std::memory_order_release);
+    else if (give(s, *oldest)) --n;
   }
 }
 
