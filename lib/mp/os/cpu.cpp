@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
@@ -96,14 +97,17 @@ unsigned process_cpu_count() {
 }
 
 namespace os {
-namespace {
 
-// Not at first use: a process forked while another thread was about it would wait for that thread for ever.
-const bool pays = affinity_count() > 1;
-
-}  // namespace
-
-bool spinning_pays() noexcept { return pays; }
+// Looked up at first use, by several threads if need be, but under no guard: a process forked while another thread held that would wait
+// for it for ever.
+bool spinning_pays() noexcept {
+  enum : int { kUnknown, kYes, kNo };
+  static std::atomic<int> known{kUnknown};
+  int pays = known.load(std::memory_order_relaxed);
+  if (pays == kUnknown) [[unlikely]]
+    known.store(pays = affinity_count() > 1 ? kYes : kNo, std::memory_order_relaxed);
+  return pays == kYes;
+}
 
 }  // namespace os
 }  // namespace mp

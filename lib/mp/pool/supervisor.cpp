@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "mp/memory/family.hpp"
+#include "mp/os/call.hpp"
 #include "mp/os/clock.hpp"
 #include "mp/os/life.hpp"
 #include "mp/os/threads.hpp"
@@ -145,7 +146,8 @@ void Supervisor::end_heir() noexcept {
   try {
     process::Server::succeed(heir).shutdown();
   } catch (const OSError&) {  // no descriptor for it
-    if (memory::alive(record.tag)) ::kill(record.pid.load(std::memory_order_acquire), SIGKILL);
+    const pid_t pid = record.pid.load(std::memory_order_acquire);
+    if (memory::alive(record.tag)) os::call_again(os::Call::kill, [&] { return ::kill(pid, SIGKILL); });
   }
   memory::retire(record.tag);
 }

@@ -76,8 +76,9 @@ class Tickets {
 
 class Pools {
  public:
-  static constexpr unsigned kWorkers = 2, kPools = 4;
-  static constexpr std::uint64_t kProcesses = kPools * (kWorkers + 1);  // a pool's workers, and who forks them
+  static constexpr unsigned kWorkers = 2, kPools = 4, kZygotes = 2;
+  // A pool's workers, who forks them, and a zygote's heir.
+  static constexpr std::uint64_t kProcesses = kPools * (kWorkers + 1) + kZygotes;
 
   explicit Pools(Report& report);
 
