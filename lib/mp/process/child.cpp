@@ -199,13 +199,18 @@ void report_uncaught() noexcept {
   if (record.awaits_holder && !wait_until_held(record)) ::_exit(255);
 }
 
-[[gnu::hot]] void live(Record& record, Role role, const std::function<int()>& body) noexcept {
-  int code = 1;
+namespace {
+
+// Of a server's child that has left the server's code and not yet begun as what it was forked to be.
+Record* reborn_as = nullptr;
+
+template <class Body>
+[[gnu::hot]] int live_once(Record& record, Role role, const Body& body) noexcept {
   bool settled = false;
   try {
     settle(record, role);
     settled = true;
-    code = body();
+    return body();
   } catch (abi::__forced_unwind&) {
     std::abort();  // pthread_exit() in a process's only thread of ours: there is no code to give
   } catch (const OSError& e) {
@@ -214,15 +219,31 @@ void report_uncaught() noexcept {
   } catch (...) {
     report_uncaught();
   }
-  std::exit(code);
+  return 1;
 }
 
-void live_entry(Record& record, Role role) noexcept {
-  live(record, role, [&record] {
+int live_entry_once(Record& record, Role role) noexcept {
+  return live_once(record, role, [&record] {
     Entry entry = pickle::code_as<Entry>(record.entry);
     return entry(record.payload.load(std::memory_order_acquire));
   });
 }
+
+// With `code`, but for a server's child.
+[[noreturn]] void end_with(int code) noexcept {
+  while (Record* record = std::exchange(reborn_as, nullptr)) code = live_entry_once(*record, Role::forked);
+  std::exit(code);
+}
+
+}  // namespace
+
+[[gnu::hot]] void live(Record& record, Role role, const std::function<int()>& body) noexcept {
+  end_with(live_once(record, role, body));
+}
+
+void live_entry(Record& record, Role role) noexcept { end_with(live_entry_once(record, role)); }
+
+void be_reborn_as(Record& record) noexcept { reborn_as = &record; }
 
 void drop_payload() noexcept {
   if (Record* record = own_record()) drop_payload_of(*record);

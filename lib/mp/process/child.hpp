@@ -33,6 +33,10 @@ void settle(Record& record, Role role);
 // Settles and runs the entry of `record` with its payload.
 [[noreturn]] void live_entry(Record& record, Role role) noexcept;
 
+// In a server's child: once the entry that runs has returned, which is the server's, the process lives as that of `record` instead of
+// ending. So its stack holds nothing of the server, nor of the servers that that one came from.
+void be_reborn_as(Record& record) noexcept;
+
 // Lets go of the payload that the running entry was given.
 void drop_payload() noexcept;
 

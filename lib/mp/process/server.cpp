@@ -53,12 +53,13 @@ class Service {
     ::sigprocmask(SIG_BLOCK, &bell_, &old_mask_);
   }
 
-  // Never returns in the server. In a child it goes its own way.
-  [[noreturn]] void run() {
+  // Returns in a child, which is to leave its copy of the server behind.
+  void run() {
     for (;;) {
       reap();
       bool damaged = false;
-      for (memory::Ref& request : take(damaged)) start(request);
+      for (memory::Ref& request : take(damaged))
+        if (start(request)) return;
       // Requests that cannot be read would wait for ever: those who wait see that this server is gone, and make a new one.
       if (damaged) {
         std::fprintf(stderr, "mp: process %d: this server's list of requests is damaged; it ends\n", ::getpid());
@@ -78,16 +79,17 @@ class Service {
     return {requests.rbegin(), requests.rend()};
   }
 
-  void start(memory::Ref& request) {
+  // True in the child.
+  bool start(memory::Ref& request) {
     Record& record = request.as<Record>();
     if (status_of(record).phase() != Phase::requested) {  // given up
       memory::dismiss(record.tag);
-      return;
+      return false;
     }
     // The child becomes the member that was enlisted for it, and none that lives already.
     if (memory::member(record.tag).record.load(std::memory_order_acquire) != request.offset()) {
       move_on(record, Phase::requested, make_status(Phase::failed, EBADMSG));
-      return;
+      return false;
     }
     pid_t pid = memory::fork_as(record.tag);
     if (pid == 0) {
@@ -96,16 +98,18 @@ class Service {
       ::sigaction(SIGCHLD, &old_child_, nullptr);
       ::sigaction(SIGINT, &old_interrupt_, nullptr);
       ::sigprocmask(SIG_SETMASK, &old_mask_, nullptr);
-      live_entry(record, Role::forked);
+      be_reborn_as(record);
+      return true;
     }
     if (pid < 0) {
       move_on(record, Phase::requested, make_status(Phase::failed, errno));
-      return;
+      return false;
     }
     children_.emplace(pid, request);
     record.pid.store(pid, std::memory_order_relaxed);
     // Given up in the last moment: the child sees it too and ends.
     move_on(record, Phase::requested, make_status(Phase::running));
+    return false;
   }
 
   // The record learns of the death before the pid can be used again.
@@ -135,6 +139,7 @@ class Service {
 int serve(Offset) {
   describe_terminations();  // once for all its children
   Service(*own_record()).run();
+  return 0;  // in a child
 }
 
 }  // namespace
