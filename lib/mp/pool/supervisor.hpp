@@ -56,9 +56,9 @@ class Supervisor {
     memory::Ref record;  // null = none
     memory::Ref start;   // its WorkerStart
     bool ended = true;
-    Reason reason = Reason::none;  // why we killed it
-    std::int64_t term_at = 0;      // when it was asked to end (terminate), ns
-    Order order;                   // the last; for what it runs only as long as that began then
+    Reason reason = Reason::none;        // why we killed it
+    std::int64_t term_at = 0;            // when it was asked to end (terminate), ns
+    Order order;                         // the last; for what it runs only as long as that began then
     OomAccount::Group* group = nullptr;  // its control group when it was ready
     bool group_known = false;
     std::int64_t launched_at = 0;  // monotonic ns

@@ -28,7 +28,8 @@ std::uint64_t entries(const char* path) {
 // Processes: all but the root, whose own children are not all there is: an heir whose parent was killed is the watchdog's.
 Gauge look() {
   mp::memory::sweep();
-  return {mp::memory::bytes_in_use(), entries("/proc/self/fd"), entries("/proc/self/task"), below(::getppid()).size() - 1};
+  return {mp::memory::bytes_in_use(), entries("/proc/self/fd"), entries("/proc/self/task"),
+          below(::getppid()).size() - 1};
 }
 
 // A process that was ordered, but not made when its maker died, keeps its place for that long, should it come after all (memory/family.cpp).
