@@ -57,6 +57,12 @@ std::vector<pid_t> children_of(pid_t pid) {
   return children;
 }
 
+// Until the zygote of a pool with one worker has forked who goes on in its place.
+void await_heir(mp::ProcessPoolExecutor& pool) {
+  REQUIRE(test::eventually([&] { return children_of(pool.submit([] { return ::getppid(); }).result(30s)).size() == 2; },
+                           20s));
+}
+
 // Kills the zygote of a pool and waits until its workers are gone with it: a task that is posted afterwards is not theirs. Returns what
 // was killed. `rest`: for how long the pool has nothing to do before.
 pid_t kill_zygote(mp::ProcessPoolExecutor& pool, std::chrono::milliseconds rest = {}) {
@@ -97,7 +103,7 @@ TEST_CASE("a task runs in a process of its own and its value comes back") {
 
 TEST_CASE("large values go to a worker and back, alone, nested and beside handles, and leave no memory behind") {
   mp::ProcessPoolExecutor pool(1);
-  pool.submit(square, 1).result();
+  await_heir(pool);
   const std::size_t before = mp::memory::bytes_in_use();
   for (std::size_t size : {8'191, 8'192, 8'193, 100'000, 5'000'000}) {
     std::vector<double> numbers(size);
@@ -493,9 +499,7 @@ TEST_CASE("workers after a zygote's death are copies of the program as it was wh
   std::set<pid_t> zygotes;
   for (int death = 0; death < 3; ++death) {
     CAPTURE(death);
-    // A worker, and who goes on in its place.
-    REQUIRE(test::eventually(
-        [&] { return children_of(pool.submit([] { return ::getppid(); }).result(30s)).size() == 2; }, 20s));
+    await_heir(pool);
     zygotes.insert(kill_zygote(pool));
     auto task = pool.submit(mp::TaskOptions{.timeout = 20s}, [] {
       std::lock_guard inside(mutex);
