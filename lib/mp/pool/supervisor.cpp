@@ -36,8 +36,8 @@ constexpr std::int64_t kGrace = 500'000'000;
 constexpr std::chrono::nanoseconds kIdle = std::chrono::milliseconds(500);
 // While some task has a time limit.
 constexpr std::chrono::nanoseconds kClockLook = std::chrono::milliseconds(5);
-// How soon after one heir of the zygote the next is asked for, ns.
-constexpr std::int64_t kHeirPause = 100'000'000;
+// When a zygote is asked for its first heir, and how soon after one for the next, ns. What ends sooner needs none.
+constexpr std::int64_t kFirstHeir = 10'000'000, kHeirPause = 100'000'000;
 // How long a process may take to obey SIGSTOP.
 constexpr std::chrono::nanoseconds kStopWait = std::chrono::milliseconds(100);
 
@@ -94,6 +94,7 @@ Supervisor::Supervisor(ProcessEngine& engine, EngineOptions options)
     } catch (const Error&) {
       if (server_->usable()) throw;  // else it was killed meanwhile, and the thread starts another
     }
+    next_heir_at_ = os::monotonic_now().count() + kFirstHeir;
     start_thread();
   } catch (...) {
     discard(initializer_);
@@ -124,9 +125,13 @@ void Supervisor::start_server() {
   server_ = std::make_unique<process::Server>(forks_ ? process::Server::zygote(name) : process::Server::clean(name));
 }
 
+bool Supervisor::lacks_heir() const noexcept {
+  return forks_ && (!heir_ || over(process::status_of(record_of(heir_)).phase()));
+}
+
 // Sees to it that a zygote has one to go on in its place.
 void Supervisor::keep_heir() noexcept {
-  if (!forks_ || (heir_ && !over(process::status_of(record_of(heir_)).phase()))) return;
+  if (!lacks_heir()) return;
   const std::int64_t now = os::monotonic_now().count();
   if (now < next_heir_at_) return;
   next_heir_at_ = now + kHeirPause;
@@ -143,6 +148,8 @@ void Supervisor::end_heir() noexcept {
   if (!heir_) return;
   const memory::Ref heir = std::exchange(heir_, {});
   process::Record& record = record_of(heir);
+  process::await_started(heir,
+                         os::Deadline(kStopWait));  // given up in the midst of it, its place would be taken for seconds
   try {
     process::Server::succeed(heir).shutdown();
   } catch (const OSError&) {  // no descriptor for it
@@ -251,9 +258,12 @@ void Supervisor::wait_for_news(std::uint32_t seen) noexcept {
   else if (starting || board_.busy() || board_.pending() || engine_.mode_.load(std::memory_order_relaxed) != Mode::open)
     limit = os::kSlice;
   if (engine_.timed_.load(std::memory_order_relaxed) > 0) limit = std::min(limit, kClockLook);
-  if (refused_ > 0)
-    limit = std::min(limit, std::max(std::chrono::nanoseconds(retry_at_) - os::monotonic_now(),
-                                     std::chrono::nanoseconds(1'000'000)));
+  const auto not_after = [&limit](std::int64_t at) {
+    const std::chrono::nanoseconds left = std::chrono::nanoseconds(at) - os::monotonic_now();
+    limit = std::min(limit, std::max(left, std::chrono::nanoseconds(1'000'000)));
+  };
+  if (refused_ > 0) not_after(retry_at_);
+  if (engine_.mode_.load(std::memory_order_relaxed) == Mode::open && lacks_heir()) not_after(next_heir_at_);
   board_.wait_signal(seen, limit);
 }
 

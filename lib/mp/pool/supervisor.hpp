@@ -65,6 +65,7 @@ class Supervisor {
   };
 
   void start_server();
+  bool lacks_heir() const noexcept;
   void keep_heir() noexcept;
   void end_heir() noexcept;
   void start_thread();
