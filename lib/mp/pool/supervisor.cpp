@@ -25,8 +25,9 @@ namespace {
 // sent the signal, that says nothing about the next one, so those count only when no worker gets ready for a while.
 constexpr unsigned kMostFailedStarts = 3;
 constexpr std::int64_t kKilledTooLong = 2'000'000'000;  // ns
-// For how long a kill of the OOM killer may be a worker's, ns.
-constexpr std::int64_t kOomLook = 1'000'000'000;
+// For how long a kill of the OOM killer may be a worker's, ns, also where nothing happens in the pool: a read each costs an idle one a third
+// of its CPU time.
+constexpr std::int64_t kOomLook = 1'000'000'000, kIdleOomLook = 10'000'000'000;
 // A worker that is refused is tried again after a pause of so many ns, twice as long each time; a pool without any worker waits so
 // long before it gives up.
 constexpr std::int64_t kFirstPause = 10'000'000, kLongestPause = 500'000'000, kLackingTooLong = 2'000'000'000;
@@ -218,11 +219,12 @@ void Supervisor::launch(std::uint32_t index) {
 // ---- the loop -------------------------------------------------------------------------------------------------------
 
 void Supervisor::supervise() noexcept {
-  for (;;) {
-    std::uint32_t seen = board_.signalled();
+  for (std::uint32_t seen = 0;;) {
+    const std::uint32_t last = seen;
+    seen = board_.signalled();
     report();
     bool living = check_workers();
-    forget_old_oom_kills();  // after those who died have claimed theirs
+    forget_old_oom_kills(seen == last ? kIdleOomLook : kOomLook);  // after those who died have claimed theirs
     check_limits();
     const Mode mode = engine_.mode_.load(std::memory_order_acquire);
     if (mode == Mode::terminating || mode == Mode::broken) {
@@ -445,6 +447,7 @@ void Supervisor::put_off(const std::string& why) noexcept {
 void Supervisor::replace_workers() noexcept {
   const Mode mode = engine_.mode_.load(std::memory_order_acquire);
   if (mode != Mode::open && !(mode == Mode::closing && board_.pending())) return;
+  if (std::none_of(workers_.begin(), workers_.end(), [](const Worker& w) { return w.ended; })) return;
   if (refused_ > 0 && os::monotonic_now().count() < retry_at_) return;
   bool served = server_->usable();
   try {
@@ -629,10 +632,9 @@ std::exception_ptr Supervisor::why_lost(std::uint32_t index, SlotTask& task) {
   return std::make_exception_ptr(LimitExceeded(std::move(details)));
 }
 
-// One read in a second at most, and none without a wake-up for something else.
-void Supervisor::forget_old_oom_kills() noexcept {
+void Supervisor::forget_old_oom_kills(std::int64_t age) noexcept {
   const std::int64_t now = os::monotonic_now().count();
-  if (now - oom_looked_at_ < kOomLook) return;
+  if (now - oom_looked_at_ < age) return;
   oom_looked_at_ = now;
   oom_.forget_unclaimed();
 }

@@ -87,7 +87,7 @@ class Supervisor {
   void kill_workers() noexcept;
   void wait_for_news(std::uint32_t seen) noexcept;
   std::exception_ptr why_lost(std::uint32_t index, SlotTask& task);
-  void forget_old_oom_kills() noexcept;
+  void forget_old_oom_kills(std::int64_t age) noexcept;
   bool stop_and_kill(std::uint32_t index, Reason reason, std::uint32_t slot, std::uint32_t generation,
                      std::uint64_t since) noexcept;
 
