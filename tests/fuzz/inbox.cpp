@@ -1,4 +1,7 @@
 // A process server's inbox and what its requests name: records that another process of the family wrote.
+#include <algorithm>
+#include <vector>
+
 #include "fuzz.hpp"
 #include "mp/memory/family.hpp"
 #include "mp/pickle/pickle.hpp"
@@ -47,15 +50,17 @@ void walk(fuzz::Input& in, const fuzz::Prey& prey) {
   for (auto& request : requests) request.as<Record>().next = any();
   if (in.below(2) == 1) damage_record(requests[0].as<Record>(), in, prey);
 
-  unsigned visited = 0;
+  std::vector<memory::Offset> visited;
   const bool whole = walk_inbox(server.as<Record>(), [&](memory::Offset offset, Record& record) {
-    ++visited;
+    const bool again = std::find(visited.begin(), visited.end(), offset) != visited.end();
+    if (again || !memory::is_object(offset, memory::Kind::record)) std::abort();
+    visited.push_back(offset);
     static_cast<void>(std::string(text_of(record.name)) + std::string(text_of(record.identity)) +
                       std::string(text_of(record.parent_name)));
     move_on(record, Phase::requested, make_status(Phase::abandoned));
     if (offset != server.offset()) memory::release(offset);
   });
-  if (visited > kRequests + 1 || server.as<Record>().inbox.load() != 0) std::abort();
+  if (server.as<Record>().inbox.load() != 0) std::abort();
   static_cast<void>(whole);
   for (auto& request : requests)  // those that were not reached
     if (request.as<Record>().next != request.offset()) memory::release(request.offset());

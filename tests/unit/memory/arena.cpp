@@ -318,6 +318,7 @@ TEST_CASE("what another process says of a block is believed only if all of it li
     CHECK(try_deallocate(block));
     CHECK_FALSE(try_deallocate(block));
     CHECK(block_at(block, 1) == nullptr);
+    CHECK(block_at(block, 0) == nullptr);
   }
   CHECK_FALSE(try_deallocate(0));
   CHECK_FALSE(try_deallocate(~Offset{0}));

@@ -42,6 +42,36 @@ TEST_CASE("a process is one member, which lives as long as it does") {
   CHECK_FALSE(alive(kNobody));
 }
 
+TEST_CASE("a death counts as found once somebody has asked after it or retired it, and for good") {
+  CHECK_FALSE(found_dead(self()));
+  CHECK(found_dead(kNobody));
+  test::Shared<std::atomic<Tag>> tag(0u);
+  const auto one_that_died = [&] {
+    REQUIRE(test::in_child([&] { *tag = self(); }) == 0);
+    return tag->load();
+  };
+  const Tag asked_after = one_that_died(), retired = one_that_died();
+  CHECK_FALSE(found_dead(asked_after));  // only the kernel knows
+  CHECK_FALSE(alive(asked_after));
+  CHECK(found_dead(asked_after));
+  CHECK_FALSE(found_dead(retired));
+  CHECK(retire(retired));
+  CHECK(found_dead(retired));
+  CHECK(retire(asked_after));
+  CHECK(found_dead(asked_after));
+  // Also when another lives in its place.
+  Tag next = kNobody;
+  for (std::size_t i = 0; i < 2 * kMaxMembers && index_of(next) != index_of(asked_after); ++i) {
+    if (next != kNobody) dismiss(next);
+    next = enlist(self());
+  }
+  REQUIRE(index_of(next) == index_of(asked_after));
+  CHECK_FALSE(found_dead(next));
+  CHECK(found_dead(asked_after));
+  dismiss(next);
+  CHECK(found_dead(next));
+}
+
 TEST_CASE("an enlisted member lives while its creator does, and becomes the child that is forked as it") {
   const Tag child = enlist(self());
   CHECK(alive(child));

@@ -262,6 +262,10 @@ TEST_CASE("a limit of file size ends the task that writes beyond it") {
   CHECK(pool.submit(write_bytes, file.path(), 2 * kMiB).result(60s) == 1);
   // The family's shared memory is no file that it writes.
   CHECK(pool.submit(options, [] { return std::string(8 * kMiB, 'x'); }).result(60s).size() == 8 * kMiB);
+  // No longer in force for the same worker's next task.
+  const pid_t worker = pool.submit(options, who).result(60s);
+  CHECK(pool.submit(write_bytes, file.path(), 2 * kMiB).result(60s) == 1);
+  CHECK(pool.submit(who).result(60s) == worker);
 }
 
 TEST_CASE("a limit of output holds back a result beyond it, and the worker lives on") {

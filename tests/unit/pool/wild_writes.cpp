@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -44,13 +45,41 @@ void damage_the_servers_inbox() {
   for (;;) ::pause();
 }
 
-void damage_own_bag_and_record() {
-  const mp::memory::Member& me = mp::memory::member(mp::memory::self());
+// A request that names itself as the next.
+void lead_the_servers_inbox_in_a_circle() {
+  mp::process::Record& server = server_of_this_worker();
+  mp::process::Record& own = *mp::process::own_record();
+  own.next = mp::memory::offset_of(&own);
+  server.inbox.store(own.next);
+  ::kill(server.pid.load(), SIGCHLD);
+  for (;;) ::pause();
+}
+
+// A bag is a list of pieces, each the next one's offset, the number of places, and those.
+enum class Bag { places, next, entries, itself };
+
+void damage_own_bag_and_record(Bag what) {
+  constexpr mp::memory::Offset kWrong = ~mp::memory::Offset{15};
+  mp::memory::Member& me = mp::memory::member(mp::memory::self());
   auto* bag = mp::memory::at<std::uint64_t>(me.bag.load());
-  bag[1] = ~std::uint64_t{0};  // how many entries it has
+  switch (what) {
+    case Bag::places: bag[1] = ~std::uint64_t{0}; break;
+    case Bag::next: bag[0] = kWrong; break;
+    case Bag::entries: {
+      // In each of an entry's states (its lowest bits): nowhere, and in the arena's own tables. Held: in a block that is no object.
+      const std::uint64_t wrong[] = {kWrong,     kWrong | 1, kWrong | 2,
+                                     kWrong | 3, 4096,       4096 | 1,
+                                     4096 | 2,   4096 | 3,   mp::memory::offset_of(bag) + 64};
+      std::size_t done = 0;
+      for (std::uint64_t* entry = bag + 2; entry != bag + 2 + bag[1] && done < std::size(wrong); ++entry)
+        if (*entry == 0) *entry = wrong[done++];
+      break;
+    }
+    case Bag::itself: me.bag.store(kWrong); break;
+  }
   mp::process::Record& record = *mp::process::own_record();
   record.bell_object = 4096;
-  record.payload.store(~mp::memory::Offset{15});
+  record.payload.store(kWrong);
   std::fill_n(record.identity, sizeof record.identity, 'x');
   std::fill_n(record.parent_name, sizeof record.parent_name, 'x');
   ::raise(SIGKILL);
@@ -88,12 +117,18 @@ TEST_CASE("a chunk's worker that names an item which is not in it costs no item 
 
 TEST_CASE("a process server whose list of requests is damaged ends, and a new one takes its place") {
   mp::ProcessPoolExecutor pool(2);
-  CHECK_THROWS_AS(pool.submit(damage_the_servers_inbox).result(std::chrono::seconds(60)), mp::WorkerCrashed);
+  for (auto* damage : {damage_the_servers_inbox, lead_the_servers_inbox_in_a_circle})
+    CHECK_THROWS_AS(pool.submit(damage).result(std::chrono::seconds(60)), mp::WorkerCrashed);
   CHECK(pool.submit(square, 7).result(std::chrono::seconds(60)) == 49);
 }
 
-TEST_CASE("what a dead worker's damaged lists name is left alone") {
+TEST_CASE("what a dead worker's damaged lists name is left alone, and harms neither its pool nor its server") {
   mp::ProcessPoolExecutor pool(2);
-  CHECK_THROWS_AS(pool.submit(damage_own_bag_and_record).result(std::chrono::seconds(60)), mp::WorkerCrashed);
-  for (int i = 0; i < 100; ++i) CHECK(pool.submit(square, i).result() == i * i);
+  const pid_t server = pool.submit(::getppid).result(std::chrono::seconds(60));
+  for (const Bag what : {Bag::places, Bag::next, Bag::entries, Bag::itself}) {
+    CAPTURE(what);
+    CHECK_THROWS_AS(pool.submit(damage_own_bag_and_record, what).result(std::chrono::seconds(60)), mp::WorkerCrashed);
+    for (int i = 0; i < 100; ++i) CHECK(pool.submit(square, i).result() == i * i);
+    CHECK(pool.submit(::getppid).result(std::chrono::seconds(60)) == server);
+  }
 }

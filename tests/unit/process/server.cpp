@@ -124,6 +124,83 @@ TEST_CASE("a killed server takes its tethered children along, and says so") {
   CHECK((code == -SIGKILL || code == 255));
 }
 
+TEST_CASE("a server's heir outlives it and forks as it did, and so on") {
+  Words words;
+  local_value = 42;
+  Server server = Server::zygote("zygote");
+  local_value = 43;
+  for (int death = 0; death < 3; ++death) {
+    CAPTURE(death);
+    Ref heir = server.launch_heir({.name = "heir"});
+    REQUIRE(mp::process::await_started(heir, Deadline(10s)) == Started::running);
+    const pid_t before = server.pid();
+    ::kill(before, SIGKILL);
+    REQUIRE(test::readable(server.sentinel(), 10s));
+    server = Server::succeed(heir);
+    REQUIRE(server.usable());
+    CHECK(server.pid() != before);
+    CHECK(end_of(server.launch(reports_and_exits, order(words, 5), {.name = "w"})) == 5);
+    CHECK(words[1] == 42);
+  }
+  const auto last = mp::os::open_pidfd(server.pid());
+  REQUIRE(last);
+  server.shutdown();
+  CHECK(mp::os::ended(last.get()));
+}
+
+TEST_CASE("an heir and its tethered children die with the owner") {
+  Words words, servers;
+  mp::Process owner([&] {
+    Server server = Server::zygote("zygote");
+    Ref heir = server.launch_heir({.name = "heir"});
+    if (mp::process::await_started(heir, Deadline(10s)) != Started::running) ::_exit(1);
+    ::kill(server.pid(), SIGKILL);
+    if (!test::readable(server.sentinel(), 10s)) ::_exit(2);
+    Server next = Server::succeed(heir);
+    Ref record = next.launch(reports_and_sleeps, order(words, 0), {.name = "w"});
+    words.await(0);
+    servers[0] = next.pid();
+    for (;;) ::pause();
+  });
+  owner.start();
+  const auto server = mp::os::open_pidfd(static_cast<pid_t>(servers.await(0)));
+  const auto worker = mp::os::open_pidfd(static_cast<pid_t>(words[0].load()));
+  REQUIRE(server);
+  REQUIRE(worker);
+  owner.kill();
+  CHECK(test::readable(server.get(), 10s));
+  CHECK(test::readable(worker.get(), 10s));
+}
+
+TEST_CASE("an heir that never began, or has ended, is no server") {
+  Words words;
+  Server server = Server::zygote("zygote");
+  const Ref dead = server.launch_heir({.name = "dead"});
+  REQUIRE(mp::process::await_started(dead, Deadline(10s)) == Started::running);
+  {
+    const auto fd = mp::process::pidfd_of(about(dead));
+    ::kill(about(dead).pid, SIGKILL);
+    REQUIRE(test::readable(fd.get(), 10s));
+  }
+  CHECK_FALSE(Server::succeed(dead).usable());
+
+  ::kill(server.pid(), SIGSTOP);
+  const Ref late = server.launch_heir({.name = "late"});
+  ::kill(server.pid(), SIGKILL);
+  REQUIRE(test::readable(server.sentinel(), 10s));
+  CHECK_FALSE(Server::succeed(late).usable());
+  CHECK(about(late).pid == 0);
+  CHECK_THROWS_AS(server.launch_heir({.name = "of the dead"}), mp::Error);
+
+  forks_allowed = 1;
+  mp::os::fault_hook = refuse_fork;
+  Server barren = Server::zygote("zygote");
+  mp::os::fault_hook = nullptr;
+  const Ref refused = barren.launch_heir({.name = "refused"});
+  REQUIRE(mp::process::await_started(refused, Deadline(10s)) == Started::failed);
+  CHECK_FALSE(Server::succeed(refused).usable());
+}
+
 TEST_CASE("a request that its server cannot serve any more is lost, not left waiting") {
   Words words;
   Server server = Server::zygote("zygote");
