@@ -1,8 +1,5 @@
 #include "mp/memory/arena.hpp"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstdio>
@@ -13,43 +10,17 @@
 
 #include "mp/errors.hpp"
 #include "mp/memory/layout.hpp"
-#include "mp/os/call.hpp"
-#include "mp/os/limit.hpp"
+#include "mp/memory/pages.hpp"
 #include "mp/os/shm.hpp"
 
 namespace mp::memory {
 namespace detail {
 namespace {
 
-// ---- page words ----------------------------------------------------------------------------------------------------
-
-enum class PageKind : std::uint64_t { free, claiming, slab, large, tail, freeing };
-
-struct Word {
-  std::uint64_t raw;
-  PageKind kind() const noexcept { return static_cast<PageKind>(raw & 15); }
-  bool committed() const noexcept { return raw & 16; }
-  Tag owner() const noexcept { return static_cast<Tag>(raw >> 5 & 0x7fffffff); }
-  std::uint64_t argument() const noexcept { return raw >> 36; }
-};
-constexpr Word make_word(PageKind kind, bool committed, Tag owner, std::uint64_t argument) noexcept {
-  return {static_cast<std::uint64_t>(kind) | (committed ? 16u : 0u) | std::uint64_t{owner} << 5 | argument << 36};
-}
-
-std::atomic<std::uint64_t>& word_of(std::uint64_t page) noexcept {
-  return at<std::atomic<std::uint64_t>>(arena().words)[page];
-}
-Word read(std::uint64_t page) noexcept { return {word_of(page).load(std::memory_order_acquire)}; }
-void write(std::uint64_t page, Word word) noexcept { word_of(page).store(word.raw, std::memory_order_release); }
-bool exchange(std::uint64_t page, Word from, Word to) noexcept {
-  return word_of(page).compare_exchange_strong(from.raw, to.raw, std::memory_order_acq_rel, std::memory_order_acquire);
-}
-
 // The free bits of a slab's blocks: set = free. Bits beyond the last block are never set.
 std::atomic<std::uint64_t>* bitmap_of(std::uint64_t page) noexcept {
   return at<std::atomic<std::uint64_t>>(arena().bitmaps) + page * kBitmapWords;
 }
-Offset page_offset(std::uint64_t page) noexcept { return first_block + page * kPage; }
 
 // ---- size classes: 32 64 96 128, then four steps a doubling up to 32 KiB -------------------------------------------
 
@@ -85,114 +56,6 @@ bool all_free(std::uint64_t page, std::size_t c) noexcept {
   return true;
 }
 
-// ---- runs of pages -------------------------------------------------------------------------------------------------
-
-void raise_to(std::atomic<std::uint64_t>& mark, std::uint64_t value) noexcept {
-  std::uint64_t seen = mark.load(std::memory_order_relaxed);
-  while (seen < value && !mark.compare_exchange_weak(seen, value, std::memory_order_acq_rel)) {}
-}
-
-// Commits the tables' entries for pages below `pages`. False when memory is full.
-bool describe_pages(std::uint64_t pages) noexcept {
-  Arena& a = arena();
-  std::uint64_t done = a.described_pages.load(std::memory_order_acquire);
-  if (pages <= done) return true;
-  pages = std::min<std::uint64_t>((pages + 1023) / 1024 * 1024, a.pages);  // 8 KiB of words, 256 KiB of bitmaps
-  auto commit_part = [&](Offset table, std::size_t entry) {
-    return os::commit(arena_descriptor, table + done * entry, (pages - done) * entry) == 0;
-  };
-  if (!commit_part(a.words, sizeof(std::uint64_t)) || !commit_part(a.bitmaps, kBitmapWords * 8)) return false;
-  a.committed_bytes.fetch_add((pages - done) * (8 + kBitmapWords * 8), std::memory_order_relaxed);
-  raise_to(a.described_pages, pages);
-  return true;
-}
-
-// Gives a claimed run back, highest page first: the first page's word says how far a dead owner had come.
-void abandon(std::uint64_t first, std::uint64_t count) noexcept {
-  for (std::uint64_t page = first + count; page-- > first;)
-    write(page, make_word(PageKind::free, read(page).committed(), kNobody, 0));
-}
-
-// Claims `count` free pages in a row for `me`, or returns false.
-bool claim_at(std::uint64_t first, std::uint64_t count, Tag me) noexcept {
-  for (std::uint64_t i = 0; i < count; ++i) {
-    Word now = read(first + i);
-    if (now.kind() != PageKind::free ||
-        !exchange(first + i, now, make_word(PageKind::claiming, now.committed(), me, 0))) {
-      abandon(first, i);
-      return false;
-    }
-  }
-  return true;
-}
-
-constexpr std::uint64_t kNone = ~0ull;
-
-std::uint64_t claim_run(std::uint64_t count, Tag me) noexcept {
-  Arena& a = arena();
-  auto search = [&](std::uint64_t from, std::uint64_t to) {
-    std::uint64_t run = 0;
-    for (std::uint64_t page = from; page < to; ++page) {
-      Word word = read(page);
-      if (word.kind() != PageKind::free) {
-        run = 0;
-        if (word.kind() == PageKind::large && word.argument() > 1) page += word.argument() - 1;
-        continue;
-      }
-      if (++run == count && claim_at(page + 1 - count, count, me)) return page + 1 - count;
-      if (run == count) run = 0;
-    }
-    return kNone;
-  };
-  for (;;) {
-    std::uint64_t high = a.high_page.load(std::memory_order_acquire);
-    std::uint64_t hint = std::min(a.page_hint.load(std::memory_order_relaxed), high);
-    std::uint64_t found = search(hint, high);
-    if (found == kNone && hint > 0) found = search(0, std::min(high, hint + count));
-    if (found == kNone) {
-      // Free pages just below the mark join the new run.
-      std::uint64_t first = high;
-      while (first > 0 && high - first < count && read(first - 1).kind() == PageKind::free) --first;
-      if (first + count > a.pages || !describe_pages(first + count)) return kNone;
-      raise_to(a.high_page, first + count);  // before the claim: recover() looks no further
-      if (!claim_at(first, count, me)) continue;
-      found = first;
-    }
-    a.page_hint.store(found + count, std::memory_order_relaxed);
-    return found;
-  }
-}
-
-// Commits what is not committed in a claimed run, which reads as zero then; false when memory is full.
-bool commit_run(std::uint64_t first, std::uint64_t count, Tag me, Content content) noexcept {
-  for (std::uint64_t i = 0; i < count;) {
-    if (read(first + i).committed()) {
-      if (content == Content::zero) std::memset(at<void>(page_offset(first + i)), 0, kPage);
-      ++i;
-      continue;
-    }
-    std::uint64_t end = i;
-    while (end < count && !read(first + end).committed()) ++end;
-    if (os::commit(arena_descriptor, page_offset(first + i), (end - i) * kPage) != 0) return false;
-    arena().committed_bytes.fetch_add((end - i) * kPage, std::memory_order_relaxed);
-    for (; i < end; ++i) write(first + i, make_word(PageKind::claiming, true, me, 0));
-  }
-  return true;
-}
-
-// Free pages that are still committed go back to the kernel.
-void trim(Tag me) noexcept {
-  std::uint64_t high = arena().high_page.load(std::memory_order_acquire);
-  for (std::uint64_t page = 0; page < high; ++page) {
-    Word word = read(page);
-    if (word.kind() != PageKind::free || !word.committed()) continue;
-    if (!exchange(page, word, make_word(PageKind::claiming, true, me, 0))) continue;
-    os::decommit(arena_descriptor, page_offset(page), kPage);
-    arena().committed_bytes.fetch_sub(kPage, std::memory_order_relaxed);
-    write(page, make_word(PageKind::free, false, kNobody, 0));
-  }
-}
-
 enum class HeapLock { held, free };
 void give_back_slabs() noexcept;
 
@@ -213,40 +76,6 @@ std::uint64_t take_pages(std::uint64_t count, std::size_t asked, HeapLock heap, 
     }
   }
   throw full(asked);
-}
-
-// Smaller runs always stay committed for the next taker: giving them back saves little and costs a system call.
-constexpr std::uint64_t kSmallRun = 16;
-
-// Whether a freed run stays committed: as long as no more lies idle than the family may keep (arena.hpp). Counted anew each time:
-// a figure kept beside the words would be wrong after a kill. Skips what is in use, so it costs some ns per 64 KiB at worst,
-// where giving back costs 4 us.
-bool may_stay(std::uint64_t count) noexcept {
-  Arena& a = arena();
-  if (count < kSmallRun) return true;
-  const std::uint64_t high = a.high_page.load(std::memory_order_acquire);
-  for (std::uint64_t page = 0; page < high && count <= a.most_idle_pages; ++page) {
-    Word word = read(page);
-    if (word.kind() == PageKind::large && word.argument() > 1) page += word.argument() - 1;
-    count += word.kind() == PageKind::free && word.committed();
-  }
-  return count <= a.most_idle_pages;
-}
-
-// Completes the freeing of the run at `first` (its word says freeing): by its owner, or after the owner's death. Pages
-// become free from the last to the first, so what is still the run's lies in front, and pages beyond may be others' already.
-void finish_freeing(std::uint64_t first, std::uint64_t count, bool keep) noexcept {
-  const Word tail = make_word(PageKind::tail, true, kNobody, first);
-  while (count > 1 && read(first + count - 1).raw != tail.raw) --count;
-  if (!keep) {
-    os::decommit(arena_descriptor, page_offset(first), count * kPage);
-    arena().committed_bytes.fetch_sub(count * kPage, std::memory_order_relaxed);
-  }
-  for (std::uint64_t page = first + count; --page > first;) write(page, make_word(PageKind::free, keep, kNobody, 0));
-  write(first, make_word(PageKind::free, keep, kNobody, 0));
-  // Used again before fresh pages: otherwise a churn of small runs would commit all that was ever in use.
-  if (first < arena().page_hint.load(std::memory_order_relaxed))
-    arena().page_hint.store(first, std::memory_order_relaxed);
 }
 
 [[noreturn]] void stop(const char* what, Offset offset) noexcept {
@@ -407,8 +236,7 @@ void give_back_slabs() noexcept {
         continue;
       }
       write(page, make_word(PageKind::free, true, kNobody, 0));
-      if (page < arena().page_hint.load(std::memory_order_relaxed))
-        arena().page_hint.store(page, std::memory_order_relaxed);
+      search_from(page);
       heap.pages[i] = heap.pages.back();
       if (heap.current == heap.pages.size() - 1) heap.current = i;
       heap.pages.pop_back();
@@ -416,117 +244,7 @@ void give_back_slabs() noexcept {
   }
 }
 
-constexpr std::uint64_t kLayout = sizeof(Arena) ^ sizeof(Member) << 16 ^ kMaxMembers << 32 ^ kBitmapWords << 48 ^ kPage;
-
-// MAP_FAILED unless it is there: what knows no MAP_FIXED_NOREPLACE (kernels before 4.17, ThreadSanitizer) maps elsewhere.
-// Where the arena is tried first: far from heap, stack and libraries, and below them, so that a spawned process finds it free as well. The
-// thread sanitizer leaves a program no more than the top of the address space.
-#if defined(__SANITIZE_THREAD__)
-constexpr std::uint64_t kFirst = 0x7e90'0000'0000, kStep = 0x10'0000'0000;
-#else
-constexpr std::uint64_t kFirst = 0x2000'0000'0000, kStep = 0x100'0000'0000;
-#endif
-
-void* map_at(std::uint64_t where, std::uint64_t capacity, int fd) noexcept {
-  void* wanted = reinterpret_cast<void*>(where);
-  auto got = os::call_again(os::Call::mmap, [&] {
-    return reinterpret_cast<std::intptr_t>(
-        ::mmap(wanted, capacity, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd, 0));
-  });
-  if (got == -1 || reinterpret_cast<void*>(got) == wanted) return reinterpret_cast<void*>(got);
-  ::munmap(reinterpret_cast<void*>(got), capacity);
-  return MAP_FAILED;
-}
-
-void* map_anywhere(std::uint64_t capacity, int fd) noexcept {
-  return reinterpret_cast<void*>(os::call_again(os::Call::mmap, [&] {
-    return reinterpret_cast<std::intptr_t>(
-        ::mmap(nullptr, capacity, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0));
-  }));
-}
-
-// See arena.hpp.
-std::uint64_t most_idle_pages() noexcept {
-  constexpr std::uint64_t kMost = (256u << 20) / kPage, kShare = 64;
-  const auto pages = static_cast<std::uint64_t>(std::max(0L, ::sysconf(_SC_PHYS_PAGES)));
-  const auto page_size = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  return std::min(kMost, pages * page_size / kPage / kShare);
-}
-
 }  // namespace
-
-void map_new_arena() {
-  // As much as the address space takes: sparse, so it costs nothing until committed. RLIMIT_AS and small address
-  // spaces get less.
-  std::uint64_t size = 256ull << 30;
-  os::UniqueFd fd = os::create_shared_memory(size);
-  if (int error = os::commit(fd.get(), 0, kMembers)) {
-    if (error != ENOSPC && error != ENOMEM) throw OSError(error, "fallocate", "the family's shared memory");
-    const os::ShmSpace all = os::shared_memory_space(fd.get());
-    throw SharedMemoryFull(kMembers, all.used, all.allowed != 0 ? all.allowed : size);
-  }
-  void* where = MAP_FAILED;
-  for (;;) {
-    for (int i = 0; i < 16 && where == MAP_FAILED; ++i) where = map_at(kFirst + kStep * i, size, fd.get());
-    if (where == MAP_FAILED) where = map_anywhere(size, fd.get());
-    if (where != MAP_FAILED || size <= 64ull << 20) break;
-    size /= 2;
-  }
-  if (where == MAP_FAILED) throw os::refused(errno, "mmap", "the family's shared memory");
-  detail::base = static_cast<std::byte*>(where);
-  detail::capacity = size;
-  arena_descriptor = fd.release();
-
-  std::uint64_t words = kMembers + sizeof(Member) * kMaxMembers;
-  std::uint64_t pages = (size - words - kPage * 3) / (kPage + kBitmapWords * 8 + 8);
-  auto round = [](std::uint64_t n) { return (n + kPage - 1) / kPage * kPage; };
-  words = round(words);
-  std::uint64_t bitmaps = round(words + pages * 8), first_page = round(bitmaps + pages * kBitmapWords * 8);
-  pages = (size - first_page) / kPage;
-  Arena& a = *new (detail::base) Arena{};
-  a.layout = kLayout;
-  a.agreed_base = reinterpret_cast<std::uint64_t>(detail::base);
-  a.capacity = size;
-  a.pages = pages;
-  a.words = words;
-  a.bitmaps = bitmaps;
-  a.first_page = first_page;
-  a.most_idle_pages = most_idle_pages();
-  a.committed_bytes.store(kMembers, std::memory_order_relaxed);
-  a.magic = kMagic;
-  detail::first_block = first_page;
-}
-
-void unmap_arena() noexcept {
-  ::munmap(detail::base, detail::capacity);
-  ::close(std::exchange(arena_descriptor, -1));
-  detail::base = nullptr;
-  detail::capacity = 0;
-}
-
-void map_inherited_arena(int fd) {
-  // Who executes this program with descriptors and arguments of his own making decides what the child runs: he must be this user.
-  if (os::has_raised_rights())
-    throw Error("a program that runs with more rights than its caller has cannot be a spawned child");
-  if (!os::is_private_file(fd, kMembers))
-    throw Error("the inherited descriptor is not shared memory that is this user's alone");
-  auto* head = reinterpret_cast<Arena*>(os::call_again(os::Call::mmap, [fd] {
-    return reinterpret_cast<std::intptr_t>(::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 0));
-  }));
-  if (head == MAP_FAILED) throw os::refused(errno, "mmap", "the inherited shared memory");
-  std::uint64_t size = head->capacity, agreed = head->agreed_base, first = head->first_page;
-  bool ours = head->magic == kMagic && head->layout == kLayout && first < size && os::is_private_file(fd, size);
-  ::munmap(head, 4096);
-  if (!ours) throw Error("the inherited descriptor is not the shared memory of this version of mp");
-  void* where = map_at(agreed, size, fd);
-  if (where == MAP_FAILED) where = map_anywhere(size, fd);
-  if (where == MAP_FAILED) throw os::refused(errno, "mmap", "the family's shared memory");
-  detail::base = static_cast<std::byte*>(where);
-  detail::capacity = size;
-  detail::first_block = first;
-  arena_descriptor = fd;
-}
-
 }  // namespace detail
 
 using namespace detail;

@@ -1,4 +1,4 @@
-// The arena's first bytes and tables: what arena.cpp and family.cpp share. Nobody else includes this.
+// The arena's first bytes and tables: what the sources of this room share. Nobody else includes this.
 #pragma once
 
 #include <atomic>
