@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "mp/memory/ref.hpp"
+#include "mp/os/fd.hpp"
 #include "mp/pickle/crashed.hpp"
 #include "mp/pool/engine.hpp"
 #include "mp/pool/oom_account.hpp"
@@ -63,6 +64,12 @@ class Supervisor {
     bool group_known = false;
     std::int64_t launched_at = 0;  // monotonic ns
   };
+
+  // From SIGTERM, or an order to end itself, to SIGKILL, ns.
+  static constexpr std::int64_t kGrace = 500'000'000;
+  static process::Record& record_of(const memory::Ref& ref) noexcept;
+  // A descriptor that means the process of `record` and no other, if it lives.
+  static os::UniqueFd hold(const process::Record& record) noexcept;
 
   void start_server();
   bool lacks_heir() const noexcept;
