@@ -50,8 +50,8 @@ inline Tag self() {
 inline std::size_t index_of(Tag tag) noexcept { return tag & (kMaxMembers - 1); }
 Member& member(Tag tag) noexcept;
 
-// Whether the process lives, by the kernel's word (some 5 us), which is asked until somebody has found it dead. A member that is being started counts as alive as long as
-// its creator is. False for kNobody.
+// Whether the process lives, by the kernel's word (some 5 us), which is asked until somebody has found it dead. A member that is
+// being started counts as alive as long as its creator is. False for kNobody.
 bool alive(Tag tag) noexcept;
 
 // Whether its death has been found by somebody: no question to the kernel, and no long look. False while only the kernel knows.

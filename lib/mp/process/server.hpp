@@ -11,8 +11,8 @@
 //
 // *Thread and process safety*: launch() and the queries from any thread of the process that made the server; others
 // get Error. A fork child of that process must make its own.
-// A zygote's caller soon has threads; another fork of it would be a copy of locks that they hold. So a zygote forks its own heir, an equal that
-// waits for nothing but to go on in its place.
+// A zygote's caller soon has threads; another fork of it would be a copy of the locks that they hold. So a zygote forks its own
+// heir, an equal that waits for nothing but to go on in its place.
 //
 // *If the server is killed*: children tethered to it die within milliseconds; the others run on and conclude() still
 // tells their exit code (from PIDFD_GET_INFO, Linux 6.15, or their own word). Requests under way are given up: a child

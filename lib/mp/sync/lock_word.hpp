@@ -8,9 +8,8 @@
 // another owner.
 // *Memory ordering*: what was written before release() is visible after the next acquire. A release is a plain store and a
 // light_fence(): one locked step a pair, and none that waits for the stores made under the lock.
-// *If a process is killed*: the owner: those who wait find out within one slice (20 ms), at once where somebody has found it dead before;
-// a sleeper: nothing; one that was
-// woken and died: its wake-up is lost, the others look again after one slice.
+// *If a process is killed*: the owner: those who wait find out within one slice (20 ms), at once where somebody has found it dead
+// before; a sleeper: nothing; one that was woken and died: its wake-up is lost, the others look again after one slice.
 #pragma once
 
 #include <atomic>
