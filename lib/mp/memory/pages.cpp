@@ -115,8 +115,8 @@ void trim(Tag me) noexcept {
   }
 }
 
-// Counted anew each time: a figure kept beside the words would be wrong after a kill. Skips what is in use, so it costs some ns per 64 KiB at worst,
-// where giving back costs 4 us.
+// Counted anew each time: a figure kept beside the words would be wrong after a kill. Skips what is in use, so it costs some ns
+// per 64 KiB at worst, where giving back costs 4 us.
 bool may_stay(std::uint64_t count) noexcept {
   Arena& a = arena();
   if (count < kSmallRun) return true;
