@@ -281,11 +281,12 @@ void empty_bag(Member& dead) noexcept {
     dead.bag_draft.store(0, std::memory_order_release);
   }
   while (Offset block = dead.bag.load(std::memory_order_acquire)) {
-    Bag& bag = *at<Bag>(block);
+    Bag* const found = array_at<Bag>(block, 1);
     // What a damaged bag no longer names stays: leaked, but nobody else's is released for it.
-    const std::uint64_t places = array_at<Bag>(block, 1) ? bag.places : 0;
+    const std::uint64_t places = found != nullptr ? found->places : 0;
     if (places == 0 || places > (room_at(block) - sizeof(Bag)) / sizeof(Offset))
       return dead.bag.store(0, std::memory_order_release);
+    Bag& bag = *found;
     for (std::size_t i = 0; i < places; ++i) {
       std::atomic<Offset>& entry = bag.entries()[i];
       const Offset now = entry.load(std::memory_order_acquire), object = now & ~kStateMask;
