@@ -252,9 +252,14 @@ memory::Ref Server::launch_heir(const LaunchOptions& options) {
 Server Server::succeed(memory::Ref heir) {
   Record& record = heir.as<Record>();
   if (give_up(record) || status_of(record).phase() == Phase::failed) return {};
+  os::UniqueFd fd = pidfd_of(record);
+  if (os::ended(fd.get())) {
+    conclude(record, fd.get());
+    return {};
+  }
   auto state = std::make_unique<State>(State{memory::self(), {}});
   state->server.pid = record.pid.load(std::memory_order_acquire);
-  state->server.pidfd = os::PrivateFd(pidfd_of(record));
+  state->server.pidfd = os::PrivateFd(std::move(fd));
   state->server.record = std::move(heir);
   return Server(std::move(state));
 }
