@@ -404,6 +404,7 @@ TEST_CASE("a process can be moved, also in a vector, while it runs") {
 TEST_CASE("output waiting in stdio is written once, and the child's own is written") {
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
+  std::fflush(stdout);
   int original = ::dup(1);
   ::dup2(ends[1], 1);
   std::printf("parent ");
