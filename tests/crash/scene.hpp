@@ -37,7 +37,7 @@ struct Act {
   // Instead of prepare and operation: a process that already runs and is to be stepped, from where begin() was called to where it calls
   // end(). It sleeps, in await_stepper() unless begin() was called for it.
   std::function<pid_t()> victim = {};
-  bool exits = false;  // the operation ends with the victim's process, which is the survivor's to reap
+  bool exits = false;  // the operation ends with the victim's process, which is its parent's to reap
 };
 
 struct Scene {

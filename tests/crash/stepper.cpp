@@ -30,12 +30,18 @@ void traced(long result, const char* what) {
   if (result < 0) throw std::runtime_error(std::string(what) + ": " + std::strerror(errno));
 }
 
-char state_of(pid_t pid) {
+// What /proc/PID/stat says behind the name: state, parent, ...
+std::string stat_of(pid_t pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
   std::string text;
   std::getline(file, text);
   const auto close = text.rfind(')');
-  return close == std::string::npos || close + 2 >= text.size() ? '?' : text[close + 2];
+  return close == std::string::npos || close + 2 >= text.size() ? "?" : text.substr(close + 2);
+}
+char state_of(pid_t pid) { return stat_of(pid)[0]; }
+bool is_own_child(pid_t pid) {
+  const std::string stat = stat_of(pid);
+  return stat.size() > 2 && std::atoi(stat.c_str() + 2) == ::getpid();
 }
 
 // The first and the last CPU that this program may use.
@@ -87,7 +93,7 @@ Stepped::Stepped(const std::function<void()>& f) : pid_(::fork()) {
   tick(true);
 }
 
-Stepped::Stepped(pid_t running, bool exits) : pid_(running), leave_(exits) {
+Stepped::Stepped(pid_t running, bool exits) : pid_(running), leave_(exits && is_own_child(running)) {
   const long options = PTRACE_O_EXITKILL | (exits ? PTRACE_O_TRACEEXIT : 0);
   traced(::ptrace(PTRACE_SEIZE, pid_, nullptr, options), "PTRACE_SEIZE");
   traced(::ptrace(PTRACE_INTERRUPT, pid_, nullptr, nullptr), "PTRACE_INTERRUPT");

@@ -1,4 +1,5 @@
 // Tasks: a worker that claims, runs and publishes; an owner that posts, cancels and waits.
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -49,6 +50,13 @@ int failing_task() {
   await_stepper();
   begin();
   throw std::runtime_error("on purpose");
+}
+int write_too_much() {
+  const int file = ::memfd_create("too much", MFD_CLOEXEC);
+  await_stepper();
+  begin();
+  static_cast<void>(::pwrite(file, "x", 1, 100));
+  return 0;
 }
 int second_task() {
   stage->word[1].fetch_add(1);
@@ -128,6 +136,28 @@ void add_tasks(Scenes& scenes) {
   add_worker<int>(scenes, "an exception", {}, failing_task);
   add_worker<int>(scenes, "a number, with retries", {.retries = 1});
   add_worker<std::string>(scenes, "9 KB, with a time limit", {.timeout = 60s});
+
+  // The kernel's signal, the report that its handler writes, the death.
+  scenes.push_back({"tasks", "worker: pass a limit of file size", [pool = std::make_shared<Pool>(1)] {
+                      auto first = (*pool)->submit(mp::TaskOptions{.limits = {.file_size = 10}}, write_too_much);
+                      return Act{.survive =
+                                     [=](Fate fate) mutable {
+                                       bool told = false;
+                                       try {
+                                         first.result(kLimit);
+                                         throw Violation("a task went past its limit");
+                                       } catch (const mp::TimeoutError&) {
+                                         throw Violation("hangs: result() of a task past its limit");
+                                       } catch (const mp::WorkerCrashed& crash) {
+                                         expect(crash.pid() == stage->pid, "charged with the crash of another worker");
+                                         told = crash.details().limit == mp::Limit::file_size;
+                                       }
+                                       expect(told || !fate.finished, "the limit is not told");
+                                       go_on(*pool);
+                                     },
+                                 .victim = worker_on_stage,
+                                 .exits = true};
+                    }});
 
   scenes.push_back({"tasks", "worker: publish, find nothing, sleep", [pool = std::make_shared<Pool>(1)] {
                       auto first = (*pool)->submit(first_task<int>);
