@@ -63,7 +63,7 @@ void walk(fuzz::Input& in, const fuzz::Prey& prey) {
   if (server.as<Record>().inbox.load() != 0) std::abort();
   static_cast<void>(whole);
   for (auto& request : requests)  // those that were not reached
-    if (request.as<Record>().next != request.offset()) memory::release(request.offset());
+    if (std::find(visited.begin(), visited.end(), request.offset()) == visited.end()) memory::release(request.offset());
 }
 
 // What a process of spawn or forkserver is to call.
