@@ -7,13 +7,16 @@
 namespace mp::channel {
 namespace {
 
-[[maybe_unused]] const bool registered = memory::set_destroyer(memory::Kind::stream, [](void* object) noexcept {
-  auto& pipe = *static_cast<PipeState*>(object);
-  for (Stream& stream : pipe.streams) stream.destroy();
-  for (Openers& openers : pipe.openers) openers.destroy();
-  for (std::atomic<Offset>& token : pipe.tokens)
-    if (const Offset mine = token.exchange(0, std::memory_order_acq_rel)) memory::try_release(mine);
-});
+[[maybe_unused]] const bool registered = memory::set_destroyer(
+    memory::Kind::stream,
+    [](void* object) noexcept {
+      auto& pipe = *static_cast<PipeState*>(object);
+      for (Stream& stream : pipe.streams) stream.destroy();
+      for (Openers& openers : pipe.openers) openers.destroy();
+      for (std::atomic<Offset>& token : pipe.tokens)
+        if (const Offset mine = token.exchange(0, std::memory_order_acq_rel)) memory::try_release(mine);
+    },
+    alignof(PipeState));
 
 // Held by its pipe from the beginning, by no process.
 Offset make_token(std::uint32_t side) {

@@ -8,7 +8,8 @@ namespace mp::channel {
 namespace {
 
 [[maybe_unused]] const bool registered = memory::set_destroyer(
-    memory::Kind::queue, [](void* object) noexcept { static_cast<QueueState*>(object)->stream.destroy(); });
+    memory::Kind::queue, [](void* object) noexcept { static_cast<QueueState*>(object)->stream.destroy(); },
+    alignof(QueueState));
 
 }  // namespace
 

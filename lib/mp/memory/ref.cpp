@@ -73,7 +73,11 @@ Holdings& own_holdings() {
 auto& holdings() { return own_holdings().map; }
 auto& free_entries() { return own_holdings().free_entries; }
 
-Destroyer destroyers[static_cast<std::size_t>(Kind::last)];
+struct KindsDestroyer {
+  Destroyer destroy = nullptr;
+  std::size_t align = alignof(Header);
+};
+KindsDestroyer destroyers[static_cast<std::size_t>(Kind::last)];
 
 // Named in this process's entry until it is recorded. Caller holds bag_mutex.
 Offset new_bag(std::size_t places) {
@@ -107,7 +111,8 @@ std::atomic<Offset>* take_entry() {
 void destroy(Offset object, std::atomic<Offset>* entry = nullptr) noexcept {
   Header& header = header_of(object);
   const auto kind = static_cast<std::size_t>(header.kind);
-  if (Destroyer d = kind < std::size(destroyers) ? destroyers[kind] : nullptr) d(at<void>(object));
+  const KindsDestroyer known = kind < std::size(destroyers) ? destroyers[kind] : KindsDestroyer();
+  if (known.destroy && object % known.align == 0) known.destroy(at<void>(object));
   header.kind = Kind::none;
   deallocate(object, entry);
 }
@@ -138,8 +143,8 @@ bool leave(Offset object, std::atomic<Offset>& entry) noexcept {
 
 }  // namespace
 
-bool set_destroyer(Kind kind, Destroyer d) noexcept {
-  destroyers[static_cast<std::size_t>(kind)] = d;
+bool set_destroyer(Kind kind, Destroyer destroy, std::size_t align) noexcept {
+  destroyers[static_cast<std::size_t>(kind)] = {destroy, align};
   return true;
 }
 

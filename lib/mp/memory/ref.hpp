@@ -55,9 +55,10 @@ static_assert(sizeof(Header) == 16);
 inline Header& header_of(Offset object) noexcept { return *at<Header>(object - sizeof(Header)); }
 
 // Runs before an object's block is freed, in whichever process dropped the last reference. One per kind. If that process is killed
-// in it, it runs again, in another: so it forgets what it frees before it frees it.
+// in it, it runs again, in another: so it forgets what it frees before it frees it. `align`: of the kind's objects; what says that it is
+// one and does not lie like one is freed without. True, so that a constant's initialiser can call it.
 using Destroyer = void (*)(void* object) noexcept;
-bool set_destroyer(Kind kind, Destroyer destroy) noexcept;  // true, so that a constant's initialiser can call it
+bool set_destroyer(Kind kind, Destroyer destroy, std::size_t align = alignof(Header)) noexcept;
 
 // Has the page of an object's header mapped, so that counting it takes no longer than counting.
 inline void touch(Offset object) noexcept {

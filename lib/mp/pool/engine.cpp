@@ -12,7 +12,7 @@ namespace mp::pool {
 namespace {
 
 void destroy_board(void* object) noexcept { static_cast<TaskBoard*>(object)->free_blocks(); }
-const bool registered = memory::set_destroyer(memory::Kind::board, destroy_board);
+const bool registered = memory::set_destroyer(memory::Kind::board, destroy_board, alignof(TaskBoard));
 
 }  // namespace
 

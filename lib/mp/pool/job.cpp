@@ -31,7 +31,7 @@ void destroy_job(void* object) noexcept {
     if (!memory::try_deallocate(failure)) break;
   }
 }
-const bool registered = memory::set_destroyer(memory::Kind::job, destroy_job);
+const bool registered = memory::set_destroyer(memory::Kind::job, destroy_job, alignof(Job));
 
 }  // namespace
 

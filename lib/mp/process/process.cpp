@@ -50,7 +50,7 @@ void release_carried(void* object) noexcept {
     if (call.objects()[i].exchange(0, std::memory_order_acq_rel) == named && is_there) memory::release(named);
   }
 }
-const bool known [[maybe_unused]] = memory::set_destroyer(memory::Kind::call, release_carried);
+const bool known [[maybe_unused]] = memory::set_destroyer(memory::Kind::call, release_carried, alignof(Call));
 
 }  // namespace
 

@@ -19,7 +19,7 @@ void destroy_record(void* object) noexcept {
   drop_payload_of(record);
   if (Offset bell = std::exchange(record.bell_object, 0)) memory::try_release(bell);
 }
-const bool known [[maybe_unused]] = memory::set_destroyer(memory::Kind::record, destroy_record);
+const bool known [[maybe_unused]] = memory::set_destroyer(memory::Kind::record, destroy_record, alignof(Record));
 
 // Killed before it had read what it was given: the handles in there are nobody's, however long somebody keeps the record. A child
 // of the program's own fork(2) has the record of its parent.

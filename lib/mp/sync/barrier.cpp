@@ -69,7 +69,7 @@ void destroy(void* object) noexcept {
   while (s.action_carried > 0) memory::release(carried[--s.action_carried]);
   memory::deallocate(std::exchange(s.action_state, 0));
 }
-const bool known [[maybe_unused]] = memory::set_destroyer(Kind::barrier, destroy);
+const bool known [[maybe_unused]] = memory::set_destroyer(Kind::barrier, destroy, alignof(State));
 
 bool party_died(State& s) noexcept {
   unsigned count = s.now().count();

@@ -144,7 +144,7 @@ void destroy(void* object) noexcept {
     memory::deallocate(at);
   }
 }
-const bool known [[maybe_unused]] = memory::set_destroyer(Kind::condition, destroy);
+const bool known [[maybe_unused]] = memory::set_destroyer(Kind::condition, destroy, alignof(State));
 
 }  // namespace
 

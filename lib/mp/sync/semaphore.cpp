@@ -49,7 +49,7 @@ struct State {
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
 
 void destroy(void* object) noexcept { static_cast<State*>(object)->holders.free_blocks(); }
-const bool known [[maybe_unused]] = memory::set_destroyer(Kind::semaphore, destroy);
+const bool known [[maybe_unused]] = memory::set_destroyer(Kind::semaphore, destroy, alignof(State));
 
 bool try_take(State& s) {
   std::uint32_t now = s.value.load(std::memory_order_acquire);

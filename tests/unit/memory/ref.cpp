@@ -113,6 +113,27 @@ TEST_CASE("the last to drop an object destroys it, by its kind's destroyer") {
   CHECK(destroyed == 7);
 }
 
+// Its header is what another process has written.
+TEST_CASE("what says that it is of a kind, but does not lie as that kind does, is freed without its destroyer") {
+  static int destroyed = 0;
+  struct alignas(64) Wide {
+    int value = 0;
+  };
+  set_destroyer(Kind::record, [](void*) noexcept { ++destroyed; }, alignof(Wide));
+  const std::size_t before = bytes_in_use();
+  int wide = 0;
+  for (int i = 0; i < 8; ++i) {
+    const Ref narrow = create<Counter>(Kind::record, 0, 0, 7);
+    if (narrow.offset() % alignof(Wide) == 0) ++wide;  // by chance
+    const Ref well = create<Wide>(Kind::record, 0, 0);
+    ++wide;
+  }
+  set_destroyer(Kind::record, nullptr);
+  CHECK(destroyed == wide);
+  CHECK(wide < 16);
+  CHECK(bytes_in_use() == before);
+}
+
 TEST_CASE("a constructor that throws leaves nothing") {
   struct Thrower {
     Thrower() { throw std::runtime_error("no"); }
