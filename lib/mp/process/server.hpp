@@ -66,7 +66,8 @@ class Server {
 
   // Asks for a server that is a copy of this one and forks like it, tethered to the caller alone. Does not wait. As launch().
   memory::Ref launch_heir(const LaunchOptions& options);
-  // The server that an heir has become by now; not usable() if it never began, or has ended. Throws OSError.
+  // The server that an heir has become by now; not usable() if it never began, or has ended: of such a one the exit code is waited for,
+  // milliseconds at most, until its server has reaped it. Throws OSError where there is no descriptor for it.
   static Server succeed(memory::Ref heir);
 
   // Whether the server lives: one system call.

@@ -91,6 +91,22 @@ TEST_CASE("many requests at once all run, and ring the bell") {
   CHECK(bell[0] == 80);  // each began and ended
 }
 
+namespace {
+
+// Starts `owner` and kills it: its server, which it names in `servers`, and that one's child, in `words`, are to go with it.
+void die_with(mp::Process& owner, Words& words, Words& servers) {
+  owner.start();
+  const auto server = mp::os::open_pidfd(static_cast<pid_t>(servers.await(0)));
+  const auto worker = mp::os::open_pidfd(static_cast<pid_t>(words[0].load()));
+  REQUIRE(server);
+  REQUIRE(worker);
+  owner.kill();
+  CHECK(test::readable(server.get(), 10s));
+  CHECK(test::readable(worker.get(), 10s));
+}
+
+}  // namespace
+
 TEST_CASE("tethered children die with their server, and the server with its owner") {
   Words words, servers;
   mp::Process owner([&] {
@@ -100,14 +116,7 @@ TEST_CASE("tethered children die with their server, and the server with its owne
     servers[0] = server.pid();
     for (;;) ::pause();
   });
-  owner.start();
-  auto server = mp::os::open_pidfd(static_cast<pid_t>(servers.await(0)));
-  auto worker = mp::os::open_pidfd(static_cast<pid_t>(words[0].load()));
-  REQUIRE(server);
-  REQUIRE(worker);
-  owner.kill();
-  CHECK(test::readable(server.get(), 1s));
-  CHECK(test::readable(worker.get(), 1s));
+  die_with(owner, words, servers);
 }
 
 TEST_CASE("a killed server takes its tethered children along, and says so") {
@@ -162,14 +171,7 @@ TEST_CASE("an heir and its tethered children die with the owner") {
     servers[0] = next.pid();
     for (;;) ::pause();
   });
-  owner.start();
-  const auto server = mp::os::open_pidfd(static_cast<pid_t>(servers.await(0)));
-  const auto worker = mp::os::open_pidfd(static_cast<pid_t>(words[0].load()));
-  REQUIRE(server);
-  REQUIRE(worker);
-  owner.kill();
-  CHECK(test::readable(server.get(), 10s));
-  CHECK(test::readable(worker.get(), 10s));
+  die_with(owner, words, servers);
 }
 
 TEST_CASE("an heir that never began, or has ended, is no server") {
