@@ -52,7 +52,7 @@ class Outgoing {
   }
   Put try_put(Stream& stream) {
     const Put result = large_ ? stream.try_put(blob_) : stream.try_put(writer_.bytes(), writer_.carried());
-    if (result == Put::done) writer_.detach();
+    if (is_in(result)) writer_.detach();
     return result;
   }
 

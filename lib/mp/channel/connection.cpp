@@ -12,9 +12,19 @@ using channel::kBytesMessage;
 
 // ---- handles -------------------------------------------------------------------------------------------------------
 
-Connection::Connection(memory::Ref pipe, std::uint8_t side) : pipe_(std::move(pipe)), side_(side) { claim(); }
+Connection::Connection(memory::Ref pipe, std::uint8_t side)
+    : pipe_(std::move(pipe)),
+      side_(side),
+      receives_(state().duplex || side == 0),
+      sends_(state().duplex || side == 1) {
+  claim();
+}
 
-Connection::Connection(const Connection& other) : pipe_(other.pipe_), side_(other.side_), deaf_(other.deaf_) {
+Connection::Connection(const Connection& other)
+    : pipe_(other.pipe_),
+      side_(other.side_),
+      receives_(other.receives_),
+      sends_(other.sends_) {
   if (!pipe_) return;
   claim();
   note();
@@ -24,7 +34,8 @@ Connection::Connection(Connection&& other) noexcept
     : pipe_(std::move(other.pipe_)),
       owner_(other.owner_),
       side_(other.side_),
-      deaf_(other.deaf_) {
+      receives_(other.receives_),
+      sends_(other.sends_) {
   if (pipe_) note();
 }
 
@@ -32,7 +43,8 @@ Connection& Connection::operator=(Connection other) noexcept {
   std::swap(pipe_, other.pipe_);
   std::swap(owner_, other.owner_);
   std::swap(side_, other.side_);
-  std::swap(deaf_, other.deaf_);
+  std::swap(receives_, other.receives_);
+  std::swap(sends_, other.sends_);
   return *this;
 }
 
@@ -40,13 +52,6 @@ Connection& Connection::operator=(Connection other) noexcept {
 void Connection::note() const noexcept {
   if (auto* recorder = memory::Recorder::current()) [[unlikely]]
     recorder->note(state().tokens[side_]);
-}
-
-// This process counts as having the end open, if it did not yet with this handle: a new one, or a fork child's copy.
-void Connection::claim() {
-  const memory::Tag me = memory::self();
-  if (std::atomic_ref<memory::Tag>(owner_).load(std::memory_order_acquire) != me) [[unlikely]]
-    own().attach(me, owner_);
 }
 
 void Connection::close() noexcept {
@@ -79,15 +84,10 @@ std::pair<Connection, Connection> Pipe(bool duplex) {
 
 // ---- what both directions need -------------------------------------------------------------------------------------
 
-void Connection::check(bool receiving) {
-  const char* call = receiving ? "recv" : "send";
-  if (!pipe_) [[unlikely]]
-    throw OSError(EBADF, call, "on a closed connection");
+void Connection::refuse(const char* call, const char* why) {
+  if (!pipe_) throw OSError(EBADF, call, "on a closed connection");
   claim();
-  if (receiving && !readable()) [[unlikely]]
-    throw OSError(EBADF, call, "on a connection that cannot receive");
-  if (!receiving && !writable()) [[unlikely]]
-    throw OSError(EBADF, call, "on a connection that only receives");
+  throw OSError(EBADF, call, why);
 }
 
 void Connection::throw_broken() const {
@@ -117,7 +117,7 @@ bool Connection::take_parcel(channel::Parcel& parcel, Timeout timeout) {
 
 void Connection::send_bytes(std::span<const std::byte> bytes, std::ptrdiff_t offset,
                             std::optional<std::ptrdiff_t> size) {
-  check(false);
+  check_sending();
   const auto length = static_cast<std::ptrdiff_t>(bytes.size());
   if (offset < 0) throw ValueError("send_bytes: the offset is negative");
   if (offset > length) throw ValueError("send_bytes: the buffer ends before the offset");
@@ -150,7 +150,7 @@ std::string Connection::recv_bytes(std::optional<std::size_t> maxlength) {
   take_parcel(parcel, Timeout());
   const auto bytes = without_type(parcel);
   if (maxlength && bytes.size() > *maxlength) {
-    deaf_ = true;
+    receives_ = false;
     throw OSError(EMSGSIZE, "recv_bytes", "a message of " + std::to_string(bytes.size()) + " bytes");
   }
   return text_of(bytes);
@@ -172,7 +172,7 @@ std::size_t Connection::recv_bytes_into(std::span<std::byte> buffer, std::ptrdif
 // ---- waiting -------------------------------------------------------------------------------------------------------
 
 bool Connection::poll(Timeout timeout) {
-  check(true);
+  check_receiving();
   try {
     if (wait_incoming(os::Deadline(timeout))) return true;
   } catch (const EOFError&) {
@@ -183,7 +183,7 @@ bool Connection::poll(Timeout timeout) {
 }
 
 channel::Source Connection::source() {
-  check(true);
+  check_receiving();
   return {pipe_, incoming(), peer().state(), &peer()};
 }
 

@@ -19,6 +19,7 @@
 // was received, send() with BrokenPipeError. A message that it had just taken is lost with it.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <optional>
@@ -31,6 +32,7 @@
 #include "mp/channel/doorbell.hpp"
 #include "mp/channel/pipe_state.hpp"
 #include "mp/errors.hpp"
+#include "mp/memory/family.hpp"
 #include "mp/memory/ref.hpp"
 #include "mp/os/clock.hpp"
 #include "mp/pickle/value.hpp"
@@ -87,8 +89,8 @@ class Connection {
   // Lets go of the end. Any number of times.
   void close() noexcept;
   bool closed() const noexcept { return !pipe_; }
-  bool readable() const noexcept { return pipe_ && !deaf_ && (state().duplex || side_ == 0); }
-  bool writable() const noexcept { return pipe_ && (state().duplex || side_ == 1); }
+  bool readable() const noexcept { return pipe_ && receives_; }
+  bool writable() const noexcept { return pipe_ && sends_; }
 
   friend bool operator==(const Connection& a, const Connection& b) noexcept {
     return a.pipe_ == b.pipe_ && a.side_ == b.side_;
@@ -109,8 +111,23 @@ class Connection {
   channel::Openers& peer() const noexcept { return state().openers[1 - side_]; }
   channel::Stream& incoming() const noexcept { return state().streams[side_]; }
   channel::Stream& outgoing() const noexcept { return state().streams[1 - side_]; }
-  void check(bool receiving);
-  void claim();
+  // This process counts as having the end open, if it did not yet with this handle: a new one, or a fork child's copy.
+  void claim() {
+    const memory::Tag me = memory::self();
+    if (std::atomic_ref<memory::Tag>(owner_).load(std::memory_order_acquire) != me) [[unlikely]]
+      own().attach(me, owner_);
+  }
+  void check_sending() {
+    if (!writable()) [[unlikely]]
+      refuse("send", "on a connection that only receives");
+    claim();
+  }
+  void check_receiving() {
+    if (!readable()) [[unlikely]]
+      refuse("recv", "on a connection that cannot receive");
+    claim();
+  }
+  [[noreturn]] void refuse(const char* call, const char* why);
   void note() const noexcept;
   [[noreturn]] void throw_broken() const;
   [[noreturn]] static void throw_end_of_file();
@@ -123,11 +140,13 @@ class Connection {
   bool take_parcel(channel::Parcel& parcel, Timeout timeout);
   template <class T>
   std::optional<T> recv_within(Timeout timeout);
+  template <class T>
+  std::optional<T> recv_any_within(Timeout timeout);
 
   memory::Ref pipe_;
   memory::Tag owner_ = memory::kNobody;  // the process in which this handle counts as open
   std::uint8_t side_ = 0;
-  bool deaf_ = false;
+  bool receives_ = false, sends_ = false;  // as far as this handle may
 };
 
 // Two connected ends. One-way if not `duplex`: the first receives, the second sends. Throws SharedMemoryFull, OSError.
@@ -136,18 +155,23 @@ std::pair<Connection, Connection> Pipe(bool duplex = true);
 // ---- bodies --------------------------------------------------------------------------------------------------------
 
 template <class Try>
-void Connection::put(Try attempt) {
-  check(false);
-  if (peer().look()) [[unlikely]]
+[[gnu::hot]] void Connection::put(Try attempt) {
+  check_sending();
+  // Where somebody is said to wait for it, it is sent first: who wakes lives. A look at the clock, and once a slice at the kernel's word,
+  // would keep it waiting.
+  if (peer().gone() || (!outgoing().is_awaited() && peer().look())) [[unlikely]]
     throw_broken();
-  while (attempt() == channel::Put::full) [[unlikely]] {
+  channel::Put put;
+  while ((put = attempt()) == channel::Put::full) [[unlikely]] {
     outgoing().wait_writable(os::Deadline(), peer().state());
     if (peer().look()) throw_broken();
   }
+  if (put == channel::Put::unheard && peer().look()) [[unlikely]]
+    throw_broken();
 }
 
 template <class T>
-void Connection::send(const T& value) {
+[[gnu::hot]] void Connection::send(const T& value) {
   const std::uint64_t type = pickle::fingerprint<T>();
   static_cast<void>(pickle::detail::type_note<T>);
   if constexpr (channel::kSmallFlat<T>) {
@@ -156,7 +180,7 @@ void Connection::send(const T& value) {
     std::memcpy(bytes + sizeof type, &value, sizeof(T));
     put([&] { return outgoing().try_put_flat<sizeof bytes>(bytes); });
   } else {
-    check(false);
+    check_sending();
     channel::Outgoing message(sizeof type + channel::expected_size(value));
     message.writer().put(type);
     pickle::dump(message.writer(), value);
@@ -167,9 +191,9 @@ void Connection::send(const T& value) {
 
 // Whether `attempt` took something before the time was up. Throws EOFError.
 template <class Try>
-bool Connection::take(Try attempt, Timeout timeout) {
-  check(true);
-  if (!attempt()) [[unlikely]] {
+[[gnu::hot]] bool Connection::take(Try attempt, Timeout timeout) {
+  check_receiving();
+  if (!attempt() && !(timeout.forever() && incoming().nap(peer().state()) && attempt())) [[unlikely]] {
     const os::Deadline deadline(timeout);
     do {
       if (!wait_incoming(deadline)) return false;
@@ -181,7 +205,7 @@ bool Connection::take(Try attempt, Timeout timeout) {
 }
 
 template <class T>
-std::optional<T> Connection::recv_within(Timeout timeout) {
+[[gnu::hot]] std::optional<T> Connection::recv_within(Timeout timeout) {
   using channel::Got;
   if constexpr (channel::kSmallFlat<T> && std::is_default_constructible_v<T>) {
     std::byte bytes[sizeof(std::uint64_t) + sizeof(T)];
@@ -193,6 +217,12 @@ std::optional<T> Connection::recv_within(Timeout timeout) {
       return pickle::load_message<T>(reader);
     }
   }
+  return recv_any_within<T>(timeout);
+}
+
+// Apart from the above: its frame holds a whole small message, kilobytes that a flat one need not step over.
+template <class T>
+[[gnu::noinline]] std::optional<T> Connection::recv_any_within(Timeout timeout) {
   channel::Parcel parcel;
   if (!take_parcel(parcel, timeout)) return std::nullopt;
   pickle::Reader reader(parcel.payload());

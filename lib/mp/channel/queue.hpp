@@ -107,10 +107,10 @@ class FullQueue : public TypedQueue<T, flavour> {
   }
   void put_nowait(const T& item) const { put(item, false); }
   // The same without throwing for the queue's state: whether the item is in.
-  bool try_put(const T& item) const { return this->put_value(item, false, {}) == Put::done; }
+  bool try_put(const T& item) const { return is_in(this->put_value(item, false, {})); }
   template <class Rep, class Period>
   bool put_for(const T& item, std::chrono::duration<Rep, Period> limit) const {
-    return this->put_value(item, true, limit) == Put::done;
+    return is_in(this->put_value(item, true, limit));
   }
 
   // Takes the first item; where there is none, waits for one for as long as told. Throws Empty; ShutDown when there will never be one;

@@ -13,16 +13,17 @@ namespace {
 bool is_segment(Offset offset) noexcept {
   return offset != 0 && offset % kSegment == 0 && memory::block_size(offset) >= kSegment;
 }
-// What keeps a damaged place from leading out of the arena. The arena's own word on the segment is asked for where one is entered or
-// freed: its tables are cache lines that a message has no other need of.
-bool is_inside(Offset segment) noexcept { return memory::lies_inside(segment, kSegment); }
+// Of waiting for messages and for room.
+os::Spinner& spinner() noexcept {
+  static thread_local os::Spinner spin;
+  return spin;
+}
 
 // `other_side`: the CPU that who makes it ready was last seen on.
 template <class Ready>
 bool wait(sync::EventWord& word, const os::Deadline& deadline, std::uint32_t other_side, Ready ready) noexcept {
-  static thread_local os::Spinner spin;
   if (!deadline.never() && deadline.passed()) return ready();
-  if (spin(ready, other_side)) return true;
+  if (spinner()(ready, other_side)) return true;
   if (os::beside(other_side)) {
     const std::uint32_t seen = word.prepare_beside();
     if (ready()) return true;
@@ -102,13 +103,11 @@ Put Stream::try_put(const memory::Ref& blob) {
 }
 
 // Room for a record of `need` bytes and a link behind it; `tail` is moved to a new segment where this one is full.
-std::byte* Stream::make_room(Place& tail, std::size_t need) {
+std::byte* Stream::make_room_slowly(Place& tail, std::size_t need) {
   const Offset old = tail.segment();
-  if (old != 0) [[likely]] {
-    if (!is_inside(old)) [[unlikely]]
-      damaged("no segment");
-    if (tail.position() + need + kLink <= kSegment) [[likely]]
-      return memory::at<std::byte>(old) + tail.position();
+  if (old != 0) {
+    if (!is_inside(old)) damaged("no segment");
+    if (tail.position() + need + kLink <= kSegment) return memory::at<std::byte>(old) + tail.position();
     if (tail.position() + kLink > kSegment) damaged("no room for a link");
   }
   // It stays in `spare_` until tail has moved into it, so that it is somebody's whenever this process dies.
@@ -282,9 +281,34 @@ void Stream::recycle(Offset segment) noexcept {
     memory::try_deallocate(segment);
 }
 
+void Stream::tell_writers_now() noexcept {
+  if (max_items_ == Place::kCountMask && max_bytes_ == 0) return;
+  // Not for each message that leaves a full stream, but when half of it is free: sleepers look by themselves after one slice.
+  Place tail{tail_.load(std::memory_order_acquire)}, head{head_.load(std::memory_order_relaxed)};
+  auto bytes = static_cast<std::int64_t>(put_bytes_[tail.count() % 2].load(std::memory_order_relaxed) -
+                                         got_bytes_[head.count() % 2].load(std::memory_order_relaxed));
+  if (distance(head, tail) > max_items_ / 2 || (max_bytes_ != 0 && bytes > static_cast<std::int64_t>(max_bytes_ / 2)))
+    return;
+  if (max_items_ == 1) writable_.notify_one();
+  else writable_.notify_all();
+}
+
 bool Stream::wait_readable(const os::Deadline& deadline, const std::atomic<std::uint32_t>& stop) noexcept {
   return wait(readable_, deadline, put_on_.load(std::memory_order_relaxed),
               [&] { return !empty() || (stop.load(std::memory_order_acquire) & 1); });
+}
+
+[[gnu::hot]] bool Stream::nap(const std::atomic<std::uint32_t>& stop) noexcept {
+  if (!spinner().sleeps_at_once(put_on_.load(std::memory_order_relaxed))) return false;
+  const std::uint32_t seen = readable_.prepare_beside();
+  // What a plain look shows is enough here; a link, or a place that is damaged, is for who takes.
+  const Place head{head_.load(std::memory_order_relaxed)};
+  if (!is_inside(head.segment())) [[unlikely]]
+    return false;
+  const auto* at = memory::at<std::byte>(head.segment()) + head.position();
+  if (record_at(at).load(std::memory_order_acquire) != kNothing || (stop.load(std::memory_order_acquire) & 1))
+    return true;
+  return readable_.wait(seen, os::Deadline(), os::kBrief) != os::Woken::timed_out;
 }
 
 void Stream::wake_all() noexcept {

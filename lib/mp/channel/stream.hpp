@@ -96,7 +96,9 @@ inline void copy(void* to, const void* from) noexcept {
   std::memcpy(to, from, size);
 }
 
-enum class Put : std::uint8_t { done, full, shut_down };
+// unheard: done, and nobody sleeps any more who had been waiting for it: gone on meanwhile, or dead.
+enum class Put : std::uint8_t { done, unheard, full, shut_down };
+constexpr bool is_in(Put put) noexcept { return put <= Put::unheard; }
 enum class Got : std::uint8_t { done, empty, other };
 
 class Stream {
@@ -140,6 +142,11 @@ class Stream {
   // Returns when there may be a message (room), bit 0 of `stop` is set, or after one slice at the latest. False once
   // `deadline` has passed and nothing of the kind is so.
   bool wait_readable(const os::Deadline& deadline, const std::atomic<std::uint32_t>& stop) noexcept;
+  // The short way there of who found nothing and has nothing else to look at: sleeps, a fifth of a slice at most, if whoever put the last
+  // message did so on the caller's own CPU. False where it did not sleep, or in vain: then wait_readable().
+  bool nap(const std::atomic<std::uint32_t>& stop) noexcept;
+  // Whether somebody may sleep until there is a message.
+  bool is_awaited() const noexcept { return readable_.word().load(std::memory_order_relaxed) & 1; }
   bool wait_writable(const os::Deadline& deadline, const std::atomic<std::uint32_t>& stop) noexcept;
   // Everyone who waits looks again.
   void wake_all() noexcept;
@@ -202,7 +209,15 @@ class Stream {
 
   template <class Fill>
   Put append(std::uint64_t record, std::size_t body, std::uint64_t weight, Fill fill);
-  std::byte* make_room(Place& tail, std::size_t need);
+  std::byte* make_room(Place& tail, std::size_t need) {
+    if (is_inside(tail.segment()) && tail.position() + need + kLink <= kSegment) [[likely]]
+      return memory::at<std::byte>(tail.segment()) + tail.position();
+    return make_room_slowly(tail, need);
+  }
+  std::byte* make_room_slowly(Place& tail, std::size_t need);
+  // What keeps a damaged place from leading out of the arena. The arena's own word on the segment is asked for where one is entered or
+  // freed: its tables are cache lines that a message has no other need of.
+  static bool is_inside(Offset segment) noexcept { return memory::lies_inside(segment, kSegment); }
   void link_to(Place from, Offset segment) noexcept;
   void mend_tail() noexcept;
   bool is_there(Place place) const noexcept;
@@ -211,9 +226,19 @@ class Stream {
   bool find_next(Next& next);
   void note_taker(std::uint32_t count);
   void undo_half_take() noexcept;
-  void commit_take(const Next& next, std::uint64_t weight) noexcept;
-  void tell_readers() noexcept;
-  void tell_writers() noexcept;
+  void commit_take(const Next& next, std::uint64_t weight) noexcept {
+    commit_take(next.head, next.record, next.length(), weight);
+    if (next.left) [[unlikely]]
+      recycle(next.left);
+  }
+  void commit_take(Place head, std::uint64_t record, std::size_t length, std::uint64_t weight) noexcept;
+  Put tell_readers() noexcept;
+  void tell_writers() noexcept {
+    os::light_fence();
+    if (writable_.word().load(std::memory_order_relaxed) & 1) [[unlikely]]
+      tell_writers_now();
+  }
+  void tell_writers_now() noexcept;
   bool has_room_outside() const noexcept;
   void recycle(Offset segment) noexcept;
 
@@ -256,16 +281,17 @@ inline bool Stream::has_room_now(Place tail) noexcept {
   return has_room(tail, {seen_head_}, seen_got_bytes_);
 }
 
-inline void Stream::tell_readers() noexcept {
-  os::light_fence();
-  if (readable_.word().load(std::memory_order_relaxed) & 1) [[unlikely]]
-    readable_.notify_one();
+inline Put Stream::tell_readers() noexcept {
+  Put put = Put::done;
+  if (!readable_.notify_one()) [[unlikely]]
+    put = Put::unheard;
   if (watch_.word().load(std::memory_order_relaxed) & 1) [[unlikely]]
     watch_.notify_all();
+  return put;
 }
 
 template <class Fill>
-Put Stream::append(std::uint64_t record, std::size_t body, std::uint64_t weight, Fill fill) {
+[[gnu::hot]] Put Stream::append(std::uint64_t record, std::size_t body, std::uint64_t weight, Fill fill) {
   {
     Putting putting(*this);
     if (is_shut_down()) [[unlikely]]
@@ -291,49 +317,44 @@ Put Stream::append(std::uint64_t record, std::size_t body, std::uint64_t weight,
     if (tail.segment() != before.segment()) [[unlikely]]
       spare_.store(0, std::memory_order_release);
   }
-  tell_readers();
-  return Put::done;
+  return tell_readers();
 }
 
-inline void Stream::tell_writers() noexcept {
-  if (max_items_ == Place::kCountMask && max_bytes_ == 0) return;
-  os::light_fence();
-  if (!(writable_.word().load(std::memory_order_relaxed) & 1)) [[likely]]
-    return;
-  // Not for each message that leaves a full stream, but when half of it is free: sleepers look by themselves after one slice.
-  Place tail{tail_.load(std::memory_order_acquire)}, head{head_.load(std::memory_order_relaxed)};
-  auto bytes = static_cast<std::int64_t>(put_bytes_[tail.count() % 2].load(std::memory_order_relaxed) -
-                                         got_bytes_[head.count() % 2].load(std::memory_order_relaxed));
-  if (distance(head, tail) > max_items_ / 2 || (max_bytes_ != 0 && bytes > static_cast<std::int64_t>(max_bytes_ / 2)))
-    return;
-  if (max_items_ == 1) writable_.notify_one();
-  else writable_.notify_all();
-}
-
-inline void Stream::commit_take(const Next& next, std::uint64_t weight) noexcept {
-  std::uint32_t count = next.head.count();
+inline void Stream::commit_take(Place head, std::uint64_t record, std::size_t length, std::uint64_t weight) noexcept {
+  std::uint32_t count = head.count();
   if (max_bytes_ != 0) {
     std::uint64_t bytes = got_bytes_[count % 2].load(std::memory_order_relaxed) + weight;
     got_bytes_[(count + 1) % 2].store(bytes, std::memory_order_relaxed);
   }
-  put_on_.store(next.record >> 32 & 0xffff, std::memory_order_relaxed);
-  Place after = make_place(next.head.segment(), next.head.position() + next.length(), count + 1);
+  put_on_.store(record >> 32 & 0xffff, std::memory_order_relaxed);
+  Place after = make_place(head.segment(), head.position() + length, count + 1);
   head_.store(after.raw, std::memory_order_release);  // the commit point
-  if (next.left) [[unlikely]]
-    recycle(next.left);
 }
 
 template <std::size_t bytes>
-Got Stream::try_take_flat(void* payload) {
+[[gnu::hot]] Got Stream::try_take_flat(void* payload) {
+  constexpr std::uint64_t kWanted = make_record(Form::small, bytes, 0);
+  constexpr std::size_t kLength = kRecordHead + round8(bytes);
   {
     Taking taking(*this);
-    Next next;
-    if (!find_next(next)) return Got::empty;
-    if ((next.record & ~kCpuMask) != make_record(Form::small, bytes, 0)) [[unlikely]]
-      return Got::other;
-    copy<bytes>(payload, next.payload);
-    if (track_takers_) note_taker(next.head.count());
-    commit_take(next, bytes);
+    const Place head{head_.load(std::memory_order_relaxed)};
+    const bool fits = is_inside(head.segment()) && head.position() <= kSegment - kLength;
+    const std::byte* at = memory::at<std::byte>(head.segment()) + head.position();
+    const std::uint64_t record = fits ? record_at(at).load(std::memory_order_acquire) : kNothing;
+    if (fits && (record & ~kCpuMask) == kWanted) [[likely]] {
+      copy<bytes>(payload, at + kRecordHead);
+      if (track_takers_) [[unlikely]]
+        note_taker(head.count());
+      commit_take(head, record, kLength, bytes);
+    } else {
+      if (fits && record == kNothing) return Got::empty;
+      Next next;
+      if (!find_next(next)) return Got::empty;
+      if ((next.record & ~kCpuMask) != kWanted) return Got::other;
+      std::memcpy(payload, next.payload, bytes);
+      if (track_takers_) note_taker(next.head.count());
+      commit_take(next, bytes);
+    }
   }
   tell_writers();
   return Got::done;

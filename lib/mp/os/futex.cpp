@@ -40,8 +40,8 @@ constexpr long kFutexWaitv = 449;  // the same number on every architecture
 
 }  // namespace
 
-Woken futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
-                 std::chrono::nanoseconds limit) noexcept {
+[[gnu::hot]] Woken futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
+                              std::chrono::nanoseconds limit) noexcept {
   if (limit <= limit.zero()) return Woken::timed_out;
   timespec t = to_timespec(limit);
   return outcome(call(Call::futex, [&] { return ::syscall(SYS_futex, &word, FUTEX_WAIT, expected, &t, nullptr, 0); }));

@@ -26,11 +26,9 @@ class Spinner {
   template <class Ready>
   bool operator()(Ready&& ready, std::uint32_t other_side = kAnyCpu) noexcept(noexcept(ready())) {
     if (ready()) return true;
-    if (!spinning_pays()) return false;
-    // Two who sleep for each other's quick answers would never find out that spinning pays by now: now and then a try that is
-    // longer than waking a CPU takes.
-    if (in_vain_ != kTryAgain && beside(other_side)) {
-      ++in_vain_;
+    if (sleeps_at_once(other_side)) return false;
+    if (!spinning_pays()) {
+      in_vain_ = 0;
       return false;
     }
     const std::uint32_t most = in_vain_ == kTryAgain ? kTry : rounds_;
@@ -46,6 +44,15 @@ class Spinner {
     in_vain_ = in_vain_ == kTryAgain ? 0 : in_vain_ + 1;
     rounds_ = rounds_ > 2 * kLeast ? rounds_ - rounds_ / 4 : kLeast;
     return false;
+  }
+
+  // Whether to sleep without a look, because the other side was last seen on the caller's own CPU. Counts as a spin in vain: two who
+  // sleep for each other's quick answers would never find out that spinning pays by now, so now and then a try is due that is longer
+  // than waking a CPU takes.
+  bool sleeps_at_once(std::uint32_t other_side) noexcept {
+    if (in_vain_ == kTryAgain || !beside(other_side)) return false;
+    ++in_vain_;
+    return true;
   }
 
  private:

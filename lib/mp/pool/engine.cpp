@@ -63,8 +63,8 @@ void ProcessEngine::wait_for_tasks() noexcept {
   if (last) delete this;
 }
 
-void ProcessEngine::check_owner() const {
-  if (!is_owner()) throw Error("this pool belongs to another process: a child makes a pool of its own");
+void ProcessEngine::refuse_strangers() {
+  throw Error("this pool belongs to another process: a child makes a pool of its own");
 }
 
 void ProcessEngine::close(bool cancel) {
@@ -105,7 +105,7 @@ void ProcessEngine::refuse_unless_open() const {
   throw Error("cannot schedule new tasks after shutdown");
 }
 
-Held<SlotTask> ProcessEngine::take() {
+[[gnu::hot]] Held<SlotTask> ProcessEngine::take() {
   check_owner();
   std::lock_guard guard(line_mutex_);
   SlotTask& t = free_ ? *free_ : grow();
@@ -133,7 +133,7 @@ SlotTask& ProcessEngine::grow() {
   return *free_;
 }
 
-void ProcessEngine::give_back(SlotTask& t) noexcept {
+[[gnu::hot]] void ProcessEngine::give_back(SlotTask& t) noexcept {
   Slot& s = *t.slot_;
   if (s.rare) [[unlikely]] {
     if (s.is(rare::kLimited) && limits_of_slot(t.index_).timed()) timed_.fetch_sub(1, std::memory_order_relaxed);
@@ -154,7 +154,7 @@ void ProcessEngine::give_back(SlotTask& t) noexcept {
   if (last) delete this;
 }
 
-void ProcessEngine::line_up(SlotTask& t, const TaskOptions& options) {
+[[gnu::hot]] void ProcessEngine::line_up(SlotTask& t, const TaskOptions& options) {
   Slot& s = *t.slot_;
   s.outcome = Outcome::value;
   s.attempts_left = static_cast<std::uint8_t>(std::min(options.retries, 255u));

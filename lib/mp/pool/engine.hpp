@@ -96,7 +96,10 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
   void add_job(memory::Offset job, std::weak_ptr<JobControl> control);
   void remove_job(memory::Offset job) noexcept;
   bool is_owner() const noexcept { return memory::self() == owner_; }
-  void check_owner() const;  // throws Error in any other process
+  void check_owner() const {  // throws Error in any other process
+    if (!is_owner()) [[unlikely]]
+      refuse_strangers();
+  }
 
  private:
   friend class SlotTask;
@@ -124,6 +127,7 @@ class ProcessEngine : public std::enable_shared_from_this<ProcessEngine> {
   void lose(SlotTask& task, std::exception_ptr error, Phase phase) noexcept;
   void lose_waiting(const std::exception_ptr& why, Phase phase) noexcept;
   void post_again(SlotTask& task, std::uint32_t dead_worker);
+  [[noreturn]] static void refuse_strangers();
   void refuse_unless_open() const;
 
   const memory::Tag owner_;

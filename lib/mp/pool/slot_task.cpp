@@ -29,7 +29,7 @@ FutureStatus SlotTask::status() noexcept {
   }
 }
 
-bool SlotTask::sleep(const os::Deadline& deadline) const {
+[[gnu::hot]] bool SlotTask::sleep(const os::Deadline& deadline) const {
   static thread_local os::Spinner spin;
   auto done = [&] { return look() >= Phase::done; };
   static thread_local std::uint32_t ran_on = os::kAnyCpu;  // the last task waited for
@@ -104,7 +104,7 @@ std::exception_ptr SlotTask::error() {
   return engine_->error_of(*this);
 }
 
-std::span<const std::byte> SlotTask::message() {
+[[gnu::hot]] std::span<const std::byte> SlotTask::message() {
   if (look() != Phase::done || slot_->outcome != Outcome::value) [[unlikely]]
     std::rethrow_exception(error());
   return slot_->result_payload();
@@ -115,7 +115,7 @@ bool SlotTask::claim_abandoned(std::uint32_t generation) noexcept {
   return abandoned_.compare_exchange_strong(expected, 0, std::memory_order_acq_rel);
 }
 
-void SlotTask::unheld() noexcept {
+[[gnu::hot]] void SlotTask::unheld() noexcept {
   if (!engine_->is_owner()) return;  // in a fork child the copy is void
   Phase phase = look();
   if (phase == Phase::posted || phase == Phase::claimed) {

@@ -64,7 +64,7 @@ void TaskBoard::lengthen(std::uint64_t segment) {
   entry.store(block | segment << kOffsetBits, std::memory_order_release);
 }
 
-void TaskBoard::put_in_line(std::uint32_t index, std::uint32_t generation) {
+[[gnu::hot]] void TaskBoard::put_in_line(std::uint32_t index, std::uint32_t generation) {
   if (tail_ % kLineInSegment == 0) [[unlikely]]
     lengthen(tail_ / kLineInSegment);
   auto* place = const_cast<Place*>(place_at(tail_));
@@ -72,7 +72,7 @@ void TaskBoard::put_in_line(std::uint32_t index, std::uint32_t generation) {
   ++tail_;
 }
 
-const TaskBoard::Place* TaskBoard::place_at(std::uint64_t position) const noexcept {
+[[gnu::hot]] const TaskBoard::Place* TaskBoard::place_at(std::uint64_t position) const noexcept {
   const std::uint64_t segment = position / kLineInSegment;
   const std::uint64_t entry = line_[segment % kLineSegments].load(std::memory_order_acquire);
   if (entry == 0 || entry >> kOffsetBits != (segment & kNumberMask)) return nullptr;
@@ -81,7 +81,7 @@ const TaskBoard::Place* TaskBoard::place_at(std::uint64_t position) const noexce
   return memory::at<Place>(entry & kOffsetMask) + position % kLineInSegment;
 }
 
-bool TaskBoard::pending() const noexcept {
+[[gnu::hot]] bool TaskBoard::pending() const noexcept {
   for (std::uint64_t at = head_.load(std::memory_order_acquire);;) {
     const Place* place = place_at(at);
     if (place && place->load(std::memory_order_acquire)) return true;
@@ -91,7 +91,7 @@ bool TaskBoard::pending() const noexcept {
   }
 }
 
-void TaskBoard::post(std::uint32_t index, std::uint64_t under_way) {
+[[gnu::hot]] void TaskBoard::post(std::uint32_t index, std::uint64_t under_way) {
   Slot& s = slot(index);
   std::uint32_t generation = word::generation(s.state.load(std::memory_order_relaxed));
   std::uint64_t flags = word::flags(s.state.load(std::memory_order_relaxed));
@@ -119,7 +119,7 @@ void TaskBoard::post_again(std::uint32_t index, std::uint32_t dead_worker) {
 }
 
 // False if none sleeps. If it was for one that has died since, the supervisor, who buries it, sees that tasks wait.
-bool TaskBoard::ring_one() noexcept {
+[[gnu::hot]] bool TaskBoard::ring_one() noexcept {
   for (std::uint32_t worker; (worker = asleep_.first(workers_)) != workers_;) {
     if (!asleep_.remove(worker)) continue;
     auto& bell = this->worker(worker).bell;
@@ -130,7 +130,7 @@ bool TaskBoard::ring_one() noexcept {
   return false;
 }
 
-void TaskBoard::ring() noexcept {
+[[gnu::hot]] void TaskBoard::ring() noexcept {
   os::light_fence();
   if (asleep_.first(workers_) == workers_) [[likely]]
     return;
@@ -216,7 +216,7 @@ void TaskBoard::close(bool at_once) noexcept {
   while (ring_one()) {}
 }
 
-bool TaskBoard::try_claim(std::uint32_t me, std::uint32_t& index) noexcept {
+[[gnu::hot]] bool TaskBoard::try_claim(std::uint32_t me, std::uint32_t& index) noexcept {
   for (;;) {
     std::uint64_t at = head_.load(std::memory_order_acquire);
     const Place* place = place_at(at);
@@ -242,8 +242,9 @@ bool TaskBoard::try_claim(std::uint32_t me, std::uint32_t& index) noexcept {
 
 // Looks for a while; false if in vain. Who has done all that there was of a stream lets more come together first, for a time in which
 // their owner has enough results to take: else he takes line and slots from the owner's cache for each single task.
-bool TaskBoard::look(std::uint32_t me, std::uint32_t posted_on, std::uint32_t crowd) noexcept {
+[[gnu::hot]] bool TaskBoard::look(std::uint32_t me, std::uint32_t posted_on, std::uint32_t crowd) noexcept {
   static thread_local os::Spinner spin;
+  if (spin.sleeps_at_once(posted_on)) return false;
   looking_.add(me);
   if (os::spinning_pays() && !os::beside(posted_on))
     for (std::uint32_t i = 0; i < crowd * kGather; ++i) os::cpu_relax();
@@ -253,7 +254,7 @@ bool TaskBoard::look(std::uint32_t me, std::uint32_t posted_on, std::uint32_t cr
 }
 
 // Until rung, or for a while.
-void TaskBoard::sleep(std::uint32_t me, std::uint32_t posted_on) noexcept {
+[[gnu::hot]] void TaskBoard::sleep(std::uint32_t me, std::uint32_t posted_on) noexcept {
   auto& bell = worker(me).bell;
   for (bool beside : {os::beside(posted_on), false}) {
     const std::uint32_t seen = bell.load(std::memory_order_relaxed);
@@ -269,7 +270,7 @@ void TaskBoard::sleep(std::uint32_t me, std::uint32_t posted_on) noexcept {
   }
 }
 
-TaskBoard::Claim TaskBoard::claim(std::uint32_t me, std::uint32_t& index) noexcept {
+[[gnu::hot]] TaskBoard::Claim TaskBoard::claim(std::uint32_t me, std::uint32_t& index) noexcept {
   static thread_local std::uint32_t posted_on = os::kAnyCpu, crowd = 0;  // of the last task
   for (bool was_idle = false;; was_idle = true) {
     const std::uint32_t closing = closing_.load(std::memory_order_acquire);
@@ -290,11 +291,11 @@ TaskBoard::Claim TaskBoard::claim(std::uint32_t me, std::uint32_t& index) noexce
   return Claim::leave;
 }
 
-void TaskBoard::publish(std::uint32_t index) noexcept {
+[[gnu::hot]] void TaskBoard::publish(std::uint32_t index) noexcept {
   finish(index, word::generation(slot(index).state.load(std::memory_order_relaxed)));
 }
 
-void TaskBoard::finish(std::uint32_t index, std::uint32_t generation, Phase phase) noexcept {
+[[gnu::hot]] void TaskBoard::finish(std::uint32_t index, std::uint32_t generation, Phase phase) noexcept {
   Slot& s = slot(index);
   std::uint64_t was = s.state.exchange(word::make(phase, generation), std::memory_order_acq_rel);
   if (was & word::kSleeper) os::futex_wake(low_half(s.state), os::kAll);

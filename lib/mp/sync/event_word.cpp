@@ -2,27 +2,21 @@
 
 namespace mp::sync {
 
-std::uint32_t EventWord::flag() noexcept {
-  std::uint32_t now = word_.load(std::memory_order_relaxed), then;
-  do then = now | (now & kSomebody ? kSomebody | kSeveral : kSomebody);
-  while (!word_.compare_exchange_weak(now, then, std::memory_order_seq_cst, std::memory_order_relaxed));
-  return then;
-}
-
-void EventWord::wake_one() noexcept {
+[[gnu::hot]] bool EventWord::wake_one() noexcept {
   if (!(word_.load(std::memory_order_relaxed) & kSeveral)) return wake_all();
   std::uint32_t now = word_.fetch_add(kStep, std::memory_order_seq_cst) + kStep;
-  if (os::futex_wake(word_, 1) > 0) return;
+  if (os::futex_wake(word_, 1) > 0) return true;
   // Nobody slept: the flags were stale. One who fell asleep just before they are cleared is woken after.
-  if (word_.compare_exchange_strong(now, now & ~kFlags, std::memory_order_seq_cst)) os::futex_wake(word_, os::kAll);
+  return word_.compare_exchange_strong(now, now & ~kFlags, std::memory_order_seq_cst) &&
+         os::futex_wake(word_, os::kAll) > 0;
 }
 
-void EventWord::wake_all() noexcept {
+[[gnu::hot]] bool EventWord::wake_all() noexcept {
   // Cleared as it moves: who sleeps is woken below, who comes later sets them anew.
   std::uint32_t now = word_.load(std::memory_order_relaxed);
   while (!word_.compare_exchange_weak(now, (now + kStep) & ~kFlags, std::memory_order_seq_cst,
                                       std::memory_order_relaxed)) {}
-  os::futex_wake(word_, os::kAll);
+  return os::futex_wake(word_, os::kAll) > 0;
 }
 
 }  // namespace mp::sync

@@ -43,11 +43,8 @@ class EventWord {
                  std::chrono::nanoseconds slice = os::kSlice) const noexcept {
     return os::futex_wait(word_, seen, deadline.next(slice));
   }
-  // No system call where nobody sleeps.
-  void notify_one() noexcept {
-    if (flagged()) [[unlikely]]
-      wake_one();
-  }
+  // No system call where nobody sleeps. False if somebody was said to sleep and nobody did: who did was woken by something else, or died.
+  bool notify_one() noexcept { return !flagged() || wake_one(); }
   void notify_all() noexcept {
     if (flagged()) [[unlikely]]
       wake_all();
@@ -61,9 +58,14 @@ class EventWord {
     os::light_fence();
     return word_.load(std::memory_order_relaxed) & kSomebody;
   }
-  std::uint32_t flag() noexcept;
-  void wake_one() noexcept;
-  void wake_all() noexcept;
+  std::uint32_t flag() noexcept {
+    std::uint32_t now = word_.load(std::memory_order_relaxed), then;
+    do then = now | (now & kSomebody ? kSomebody | kSeveral : kSomebody);
+    while (!word_.compare_exchange_weak(now, then, std::memory_order_seq_cst, std::memory_order_relaxed));
+    return then;
+  }
+  bool wake_one() noexcept;
+  bool wake_all() noexcept;
 
   std::atomic<std::uint32_t> word_{0};
 };

@@ -346,6 +346,23 @@ TEST_CASE("a killed peer is noticed within 50 ms by who receives and by who send
   }
 }
 
+TEST_CASE("the first send to a reader that was killed in its sleep says so") {
+  auto [a, b] = mp::Pipe();
+  Child child([b = b]() mutable {
+    b.send(1);
+    b.recv<int>();
+    return 0;
+  });
+  b.close();
+  CHECK(a.recv<int>() == 1);
+  const auto limit = std::chrono::steady_clock::now() + 10s;
+  while (test::state_of(child.pid()) != 'S' && std::chrono::steady_clock::now() < limit) std::this_thread::yield();
+  child.kill();
+  child.join();
+  std::this_thread::sleep_for(30ms);  // the kernel is asked once a slice at most
+  CHECK_THROWS_AS(a.send(1), mp::BrokenPipeError);
+}
+
 TEST_CASE("fileno is readable when poll is true, and only then") {
   auto [a, b] = mp::Pipe();
   const int fd = b.fileno();

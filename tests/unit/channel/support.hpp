@@ -6,7 +6,10 @@
 #include <unistd.h>
 
 #include <exception>
+#include <fstream>
+#include <iterator>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "mp/channel/pipe_state.hpp"
@@ -14,6 +17,14 @@
 #include "mp/memory/ref.hpp"
 
 namespace test {
+
+// What the kernel says a process does: 'R' runs, 'S' sleeps, ...; 0 if it cannot be read.
+inline char state_of(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  const std::string line{std::istreambuf_iterator<char>(file), {}};
+  const auto name_ends = line.rfind(") ");
+  return name_ends == std::string::npos ? '\0' : line[name_ends + 2];
+}
 
 // A forked child that runs `body` and ends with what it returns; 99 if it throws. Killed at the latest by the destructor.
 // Connections captured by value are given to it; the parent lets go of the copies as soon as it runs.

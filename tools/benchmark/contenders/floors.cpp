@@ -3,6 +3,7 @@
 #include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,8 +23,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-void sleep_on(std::atomic<std::uint32_t>& word, std::uint32_t while_it_is) {
-  ::syscall(SYS_futex, &word, FUTEX_WAIT, while_it_is, nullptr, nullptr, 0);
+void sleep_on(std::atomic<std::uint32_t>& word, std::uint32_t while_it_is, const timespec* at_most) {
+  ::syscall(SYS_futex, &word, FUTEX_WAIT, while_it_is, at_most, nullptr, 0);
 }
 void wake(std::atomic<std::uint32_t>& word) { ::syscall(SYS_futex, &word, FUTEX_WAKE, 1, nullptr, nullptr, 0); }
 
@@ -58,12 +59,14 @@ void spinning(std::size_t count) {
 }
 void spin() { spinning(size(200'000, 1000)); }
 
-void futex(std::size_t count, std::chrono::microseconds gap, bool apart = false) {
+// `at_most`: how long a sleep may be, each being a timer of the kernel's then; null = for ever.
+void futex(std::size_t count, std::chrono::microseconds gap, bool apart = false, const timespec* at_most = nullptr) {
   Court* court = shared<Court>();
-  Beside other([court, count, apart] {
+  Beside other([court, count, apart, at_most] {
     if (apart) pin_to_cpu(1);
     for (std::uint32_t i = 1; i <= count; ++i) {
-      for (std::uint32_t seen; (seen = court->to.load(std::memory_order_acquire)) != i;) sleep_on(court->to, seen);
+      for (std::uint32_t seen; (seen = court->to.load(std::memory_order_acquire)) != i;)
+        sleep_on(court->to, seen, at_most);
       court->other_cpu.store(static_cast<std::uint32_t>(cpu()), std::memory_order_relaxed);
       court->from.store(i, std::memory_order_release);
       wake(court->from);
@@ -74,7 +77,8 @@ void futex(std::size_t count, std::chrono::microseconds gap, bool apart = false)
   auto once = [&] {
     court->to.store(++i, std::memory_order_release);
     wake(court->to);
-    for (std::uint32_t seen; (seen = court->from.load(std::memory_order_acquire)) != i;) sleep_on(court->from, seen);
+    for (std::uint32_t seen; (seen = court->from.load(std::memory_order_acquire)) != i;)
+      sleep_on(court->from, seen, at_most);
   };
   time_each(count - 50, gap, once);
   note_cores([&] {
@@ -84,6 +88,12 @@ void futex(std::size_t count, std::chrono::microseconds gap, bool apart = false)
   while (i < count) once();
 }
 void futex_parked() { futex(size(650, 60), 1000us); }
+// The same for who does not count on being woken: a partner that is killed before it wakes anybody is found by looking, and so no
+// sleep is longer than 20 ms. What has to survive that cannot do without these timers.
+void futex_slices() {
+  static constexpr timespec kSlice{0, 20'000'000};
+  futex(size(650, 60), 1000us, false, &kSlice);
+}
 void futex_two_cores() { futex(size(650, 60), 1000us, true); }
 void futex_same_core() {
   pin_to_cpu(0);
@@ -273,6 +283,7 @@ int main(int argc, char** argv) {
   return contend(argc, argv,
                  {{{"spin", spin},
                    {"parked", futex_parked},
+                   {"parked-slices", futex_slices},
                    {"parked-two-cores", futex_two_cores},
                    {"same-core", futex_same_core},
                    {"ring", ring},

@@ -41,7 +41,9 @@ struct Row {
   std::optional<double> floor() const { return floors.empty() ? std::nullopt : floors[0].value; }
   const Measurement* best_rival() const;
   std::optional<double> ratio_to_best_rival() const;  // ours / its, whatever the unit
-  std::optional<double> ratio_to_floor() const;
+  std::optional<double> ratio_to(const Measurement& floor) const;
+  // To the first floor, which is the one that targets name; the others say what a part of the rest is due to.
+  std::optional<double> ratio_to_floor() const { return floors.empty() ? std::nullopt : ratio_to(floors[0]); }
   std::optional<bool> met() const;  // nothing: no target, nothing to compare with, or quick
 };
 

@@ -50,6 +50,11 @@ Condition at_most_rivals(double times, std::vector<std::string> names = {}, cons
 
 const std::vector<std::string> kFuturePools = {"Boost.Asio", "oneTBB", "textbook pool", "std::async"};
 
+// Of parked round trips.
+const std::vector<Contender> kParkedFloors = {{"futex", "floors", "parked"},
+                                              {"futex, 20 ms slices", "floors", "parked-slices"},
+                                              {"futex, two cores", "floors", "parked-two-cores"}};
+
 std::vector<Case> pool_cases() {
   return {
       {.name = "pool/stream",
@@ -82,7 +87,7 @@ std::vector<Case> pool_cases() {
                   {"textbook pool", "std_pool", "textbook-parked"},
                   {"std::async", "std_pool", "async-parked"},
                   {"Python futures", "python_pool.py", "parked"}},
-       .floors = {{"futex", "floors", "parked"}, {"futex, two cores", "floors", "parked-two-cores"}},
+       .floors = kParkedFloors,
        .target = {at_most_floors(1.15)}},
       {.name = "pool/round-trip-same-core",
        .unit = "ns",
@@ -158,7 +163,7 @@ std::vector<Case> channel_cases() {
        .unit = "ns",
        .ours = {{"mp", "ours", "pipe-parked"}},
        .rivals = channel_rivals("pipe-parked", false),
-       .floors = {{"futex", "floors", "parked"}, {"futex, two cores", "floors", "parked-two-cores"}},
+       .floors = kParkedFloors,
        .target = {at_most_floors(1.15)}},
       {.name = "pipe/round-trip-same-core",
        .unit = "ns",
@@ -335,9 +340,9 @@ optional<double> Row::ratio_to_best_rival() const {
   return *ours.value / *best->value;
 }
 
-optional<double> Row::ratio_to_floor() const {
-  if (!ours.value || !floor() || *floor() == 0) return {};
-  return *ours.value / *floor();
+optional<double> Row::ratio_to(const Measurement& floor) const {
+  if (!ours.value || floor.value.value_or(0) == 0) return {};
+  return *ours.value / *floor.value;
 }
 
 optional<bool> Row::met() const {

@@ -41,12 +41,12 @@ std::string verdict(const Row& row) {
 constexpr const char* kOrder[] = {"p50",      "p99",        "p99.9", "samples", "slept-percent", "two-cores-percent",
                                   "syscalls", "allocations"};
 
-void print_contender(const char* kind, const Measurement& m) {
+void print_contender(const char* kind, const Measurement& m, std::optional<double> ratio = {}) {
   if (!m.value) {
     fmt::print("  {:<6}{} {:>9}\n", kind, padded(m.name, 32), m.why_not);
     return;
   }
-  std::string text;
+  std::string text = ratio ? "  ours / it " + figure(ratio) : "";
   for (const std::string& key : keys_of({&m})) text += fmt::format("  {} {}", title_of(key), detail_text(m, key));
   for (const auto& note : m.notes) text += "  " + note;
   fmt::print("  {:<6}{} {:>9} {:>17}{}\n", kind, padded(m.name, 32), figure(m.value), range(m), text);
@@ -111,7 +111,7 @@ void print_row(const Row& row) {
   print_contender("ours", row.ours);
   for (const auto& part : row.parts) print_contender("part", part);
   for (const auto& rival : row.rivals) print_contender("rival", rival);
-  for (const auto& floor : row.floors) print_contender("floor", floor);
+  for (const auto& floor : row.floors) print_contender("floor", floor, row.ratio_to(floor));
   std::fflush(stdout);
 }
 
@@ -135,7 +135,10 @@ std::string as_json(const std::vector<Row>& rows, const Machine& machine) {
     detail["ours"] = detail_json(row.ours);
     for (const auto& part : row.parts) detail["parts"][part.name] = detail_json(part);
     for (const auto& rival : row.rivals) detail["rivals"][rival.name] = detail_json(rival);
-    for (const auto& floor : row.floors) detail["floors"][floor.name] = detail_json(floor);
+    for (const auto& floor : row.floors) {
+      detail["floors"][floor.name] = detail_json(floor);
+      detail["floors"][floor.name]["ours_to_it"] = number(row.ratio_to(floor));
+    }
     all["rows"].push_back(std::move(json));
   }
   return all.dump(2) + "\n";
