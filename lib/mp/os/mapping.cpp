@@ -16,6 +16,21 @@ extern "C" [[gnu::weak]] void __asan_get_shadow_mapping(std::size_t* scale, std:
 namespace mp::os {
 namespace {
 
+#if defined(MADV_POPULATE_WRITE)
+constexpr int kPopulateWrite = MADV_POPULATE_WRITE;
+#else
+constexpr int kPopulateWrite = 23;  // of the kernel, whatever the C library's headers know
+#endif
+
+// The pages that lie wholly in [p, p + size).
+void advise(void* p, std::size_t size, int advice) noexcept {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(p), first = (begin + page - 1) & ~(page - 1);
+  const std::uintptr_t end = (begin + size) & ~(page - 1);
+  if (first < end)
+    call_again(Call::madvise, [&] { return ::madvise(reinterpret_cast<void*>(first), end - first, advice); });
+}
+
 bool is_shadow(std::uintptr_t at) noexcept {
   if (__asan_get_shadow_mapping == nullptr) return false;
   std::size_t scale = 0, offset = 0;
@@ -63,12 +78,8 @@ bool on_this_stack(const void* p) noexcept {
   return static_cast<std::size_t>(static_cast<const char*>(p) - static_cast<char*>(base)) < size;
 }
 
-void prefer_huge_pages(void* p, std::size_t size) noexcept {
-  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<std::uintptr_t>(p), first = (begin + page - 1) & ~(page - 1);
-  const std::uintptr_t end = (begin + size) & ~(page - 1);
-  if (first < end)
-    call(Call::madvise, [&] { return ::madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE); });
-}
+void prefer_huge_pages(void* p, std::size_t size) noexcept { advise(p, size, MADV_HUGEPAGE); }
+
+void map_to_write(void* p, std::size_t size) noexcept { advise(p, size, kPopulateWrite); }
 
 }  // namespace mp::os

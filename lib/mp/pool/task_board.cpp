@@ -9,6 +9,7 @@
 #include "mp/os/cpu.hpp"
 #include "mp/os/fence.hpp"
 #include "mp/os/futex.hpp"
+#include "mp/os/mapping.hpp"
 #include "mp/os/spin.hpp"
 
 namespace mp::pool {
@@ -43,6 +44,7 @@ constexpr std::uint64_t kOffsetMask = (std::uint64_t{1} << kOffsetBits) - 1,
 std::uint32_t TaskBoard::grow() {
   if (segments_ == kSlotSegments) throw Error("a pool holds at most 33 million tasks at a time");
   memory::NewBlock block(sizeof(Slot) * kSlotsInSegment, 64);
+  os::map_to_write(memory::at<void>(block.offset()), sizeof(Slot) * kSlotsInSegment);
   for (std::uint32_t i = 0; i < kSlotsInSegment; ++i) new (memory::at<Slot>(block.offset()) + i) Slot{};
   slots_[segments_].store(block.hand_out(), std::memory_order_release);
   return segments_++ * kSlotsInSegment;
