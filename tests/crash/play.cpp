@@ -400,6 +400,9 @@ class Player {
 void play(const Scene& scene, const Plan& plan, Report& report) {
   static_cast<void>(mp::os::spinning_pays());  // of the machine, not of the one CPU of the stage
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);          // it sees what a victim leaves behind
+  // A stage of its own: other scenes are played beside this one.
+  if (::mmap(stage, sizeof(Stage), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+    throw std::runtime_error("no memory for a stage");
   pin_to_stage(0);
   mp::memory::start();
   Player(scene, plan, report).all();

@@ -32,7 +32,9 @@ template <class F>
 Parcel function_parcel(F* f) {
   pickle::Writer w;
   pickle::dump_callable(w, f);
-  return seal(w, nullptr);
+  Parcel parcel;
+  seal(w, nullptr, parcel);
+  return parcel;
 }
 Parcel function_of(unsigned chunk) {
   return chunk < 2 ? function_parcel(&plain) : chunk == 2 ? function_parcel(&text) : function_parcel(&nothing);

@@ -123,15 +123,16 @@ Extent extent_of(Offset offset) noexcept {
 
 enum class Freed { yes, no_block, twice };
 
-// `record`: see deallocate().
-Freed free_block(Offset offset, std::atomic<Offset>* record = nullptr) noexcept {
+// `forget`: called right before the block is free.
+template <class Forget>
+Freed free_block(Offset offset, const Forget& forget) noexcept {
   Place place;
   if (!locate(offset, place)) return Freed::no_block;
   if (place.word.kind() == PageKind::large) {
     std::uint64_t count = place.word.argument();
     const bool keep = may_stay(count);
     const Word freeing = make_word(PageKind::freeing, keep, self(), count);
-    if (record) record->store(0, std::memory_order_release);
+    forget();
     if (!exchange(place.page, place.word, freeing)) return Freed::twice;
     finish_freeing(place.page, count, keep);
     return Freed::yes;
@@ -140,7 +141,7 @@ Freed free_block(Offset offset, std::atomic<Offset>* record = nullptr) noexcept 
   if (block >= blocks_in(c)) return Freed::no_block;
   std::uint64_t bit = 1ull << block % 64;
   std::atomic<std::uint64_t>& bits = bitmap_of(place.page)[block / 64];
-  if (record) record->store(0, std::memory_order_release);
+  forget();
   return bits.fetch_or(bit, std::memory_order_acq_rel) & bit ? Freed::twice : Freed::yes;
 }
 
@@ -284,7 +285,10 @@ Offset allocate(std::size_t size, std::size_t align, Content content, Draft draf
 }
 
 void deallocate(Offset offset, std::atomic<Offset>* record) noexcept {
-  switch (free_block(offset, record)) {
+  const auto forget = [record] {
+    if (record) record->store(0, std::memory_order_release);
+  };
+  switch (free_block(offset, forget)) {
     case Freed::yes: break;
     case Freed::no_block: stop("freeing what is no block", offset);
     case Freed::twice: stop("freed twice", offset);
@@ -292,7 +296,15 @@ void deallocate(Offset offset, std::atomic<Offset>* record) noexcept {
 }
 
 bool try_deallocate(Offset offset) noexcept {
-  return offset != 0 && extent_of(offset).begin == offset && free_block(offset) == Freed::yes;
+  return offset != 0 && extent_of(offset).begin == offset && free_block(offset, [] {}) == Freed::yes;
+}
+
+bool try_deallocate_recorded(Offset& record) noexcept {
+  const Offset offset = record;
+  const auto forget = [&record] { std::atomic_ref(record).store(0, std::memory_order_release); };
+  const bool freed = offset != 0 && extent_of(offset).begin == offset && free_block(offset, forget) == Freed::yes;
+  record = 0;
+  return freed;
 }
 
 std::size_t block_size(Offset offset) noexcept { return extent_of(offset).size; }

@@ -129,6 +129,8 @@ T* array_at(Offset offset, std::uint64_t count) noexcept {
 
 // deallocate() for an offset that may name no block, or not the beginning of one: false then, and nothing is freed.
 bool try_deallocate(Offset offset) noexcept;
+// The same for the block that `record` names, which is 0 afterwards; it is cleared right before the block is free, as deallocate() does.
+bool try_deallocate_recorded(Offset& record) noexcept;
 
 struct Usage {
   std::size_t committed;  // bytes taken from the kernel

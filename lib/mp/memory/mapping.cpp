@@ -16,13 +16,18 @@ namespace {
 
 constexpr std::uint64_t kLayout = sizeof(Arena) ^ sizeof(Member) << 16 ^ kMaxMembers << 32 ^ kBitmapWords << 48 ^ kPage;
 
+#if defined(__SANITIZE_THREAD__)
+constexpr bool kThreadSanitized = true;
+#elif defined(__has_feature)
+constexpr bool kThreadSanitized = __has_feature(thread_sanitizer);
+#else
+constexpr bool kThreadSanitized = false;
+#endif
+
 // Where the arena is tried first: far from heap, stack and libraries, and below them, so that a spawned process finds it free as well. The
 // thread sanitizer leaves a program no more than the top of the address space.
-#if defined(__SANITIZE_THREAD__)
-constexpr std::uint64_t kFirst = 0x7e90'0000'0000, kStep = 0x10'0000'0000;
-#else
-constexpr std::uint64_t kFirst = 0x2000'0000'0000, kStep = 0x100'0000'0000;
-#endif
+constexpr std::uint64_t kFirst = kThreadSanitized ? 0x7e90'0000'0000 : 0x2000'0000'0000;
+constexpr std::uint64_t kStep = kThreadSanitized ? 0x10'0000'0000 : 0x100'0000'0000;
 
 // MAP_FAILED unless it is there: what knows no MAP_FIXED_NOREPLACE (kernels before 4.17, ThreadSanitizer) maps elsewhere.
 void* map_at(std::uint64_t where, std::uint64_t capacity, int fd) noexcept {

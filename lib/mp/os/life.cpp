@@ -21,28 +21,35 @@
 namespace mp::os {
 namespace {
 
+struct Stat {
+  char state = 0;
+  std::uint64_t flags = 0, start_time = 0;
+};
+constexpr std::uint64_t kExiting = 4;  // of the kernel's flags of a task, PF_EXITING
+
 // The fields of /proc/PID/stat after "pid (comm) ": comm may hold spaces and parentheses, so look for the last ")".
-// State letter and start time; false when there is no such process.
-bool read_stat(pid_t pid, char& state, std::uint64_t& start_time) noexcept {
+// All 0 when there is no such process.
+Stat read_stat(pid_t pid) noexcept {
   char path[32], text[1024];
   std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(pid));
   int fd = call_again(Call::open, [&] { return ::open(path, O_RDONLY | O_CLOEXEC); });
-  if (fd < 0) return false;
+  if (fd < 0) return {};
   ssize_t n = call_again(Call::read, [&] { return ::read(fd, text, sizeof text - 1); });
   ::close(fd);
-  if (n <= 0) return false;
+  if (n <= 0) return {};
   text[n] = 0;
   char* p = std::strrchr(text, ')');
-  if (!p || p[1] == 0 || p[2] == 0) return false;
+  if (!p || p[1] == 0 || p[2] == 0) return {};
   p += 2;
-  state = *p;
+  Stat stat{*p};
   for (int field = 3; field < 22; ++field) {
     p = std::strchr(p, ' ');
-    if (!p) return false;
+    if (!p) return {};
     ++p;
+    if (field + 1 == 9) stat.flags = std::strtoull(p, nullptr, 10);
   }
-  start_time = std::strtoull(p, nullptr, 10);
-  return true;
+  stat.start_time = std::strtoull(p, nullptr, 10);
+  return stat;
 }
 
 int raw_pidfd_open(pid_t pid) noexcept {
@@ -60,16 +67,13 @@ constexpr std::uint64_t kInfoExit = 1u << 3;
 
 }  // namespace
 
-std::uint64_t start_time_of(pid_t pid) noexcept {
-  char state;
-  std::uint64_t start_time;
-  return read_stat(pid, state, start_time) ? start_time : 0;
-}
+std::uint64_t start_time_of(pid_t pid) noexcept { return read_stat(pid).start_time; }
 
-char run_state(pid_t pid) noexcept {
-  char state;
-  std::uint64_t start_time;
-  return read_stat(pid, state, start_time) ? state : 0;
+char run_state(pid_t pid) noexcept { return read_stat(pid).state; }
+
+bool exiting(pid_t pid) noexcept {
+  const Stat stat = read_stat(pid);
+  return stat.state != 0 ? stat.flags & kExiting : call_again(Call::kill, [&] { return ::kill(pid, 0); }) != 0;
 }
 
 [[gnu::hot]] Life this_life() noexcept {
@@ -113,10 +117,8 @@ bool alive(const Life& life) noexcept {
   if (!fd) {
     if (errno == ESRCH) return false;
     // Refused (seccomp, EMFILE): a zombie still answers kill(), so read its state.
-    char state;
-    std::uint64_t start_time;
-    if (read_stat(life.pid, state, start_time))
-      return state != 'Z' && state != 'X' && (life.seen == 0 || start_time <= life.seen);
+    if (const Stat stat = read_stat(life.pid); stat.state != 0)
+      return stat.state != 'Z' && stat.state != 'X' && (life.seen == 0 || stat.start_time <= life.seen);
     // Nor is there a descriptor for that: but of our own child the kernel tells without.
     siginfo_t info{};
     auto ask = [&] {

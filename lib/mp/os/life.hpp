@@ -42,6 +42,9 @@ std::uint64_t start_time_of(pid_t pid) noexcept;
 // is missing.
 char run_state(pid_t pid) noexcept;
 
+// Whether the main thread of the process has begun to exit, or has ended: its descriptors are closed then, or about to be.
+bool exiting(pid_t pid) noexcept;
+
 // False once that life has ended, also while it is an unreaped zombie. Some 5 us: three system calls.
 bool alive(const Life& life) noexcept;
 

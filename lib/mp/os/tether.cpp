@@ -50,10 +50,7 @@ bool tether_to(pid_t holder, int end) {
   UniqueFd fd(call_again(Call::open, [&] { return ::open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); }));
   if (!fd) {
     const int error = errno;
-    const char state = run_state(holder);
-    const bool gone =
-        state == 'Z' || state == 'X' || (state == 0 && call_again(Call::kill, [&] { return ::kill(holder, 0); }) != 0);
-    if ((error == ENOENT || error == ESRCH) && gone) return false;
+    if ((error == ENOENT || error == ESRCH) && exiting(holder)) return false;
     throw refused(error, "open", std::string(path) + ", the tether that ends a child with its parent");
   }
   auto set = [&](int command, int value) {

@@ -1,6 +1,7 @@
 #include "mp/pickle/bytes.hpp"
 
 #include <cstdlib>
+#include <memory>
 #include <new>
 #include <string>
 #include <utility>
@@ -17,16 +18,29 @@ namespace {
 // From this size on a piece is worth an arena block at once: it is copied one time less, and room to grow costs little beside it.
 constexpr std::size_t kLargePiece = 64 * 1024;
 
-void free_spill(std::byte* spill) noexcept {
-  if (spill != nullptr && memory::contains(spill)) memory::deallocate(memory::offset_of(spill));
-  else std::free(spill);
+// A block of `size` bytes and what its pages hold beyond; null if the arena is full: the heap will do then, and whoever seals the message
+// says that there is no room.
+std::unique_ptr<memory::NewBlock> new_block(std::size_t& size) {
+  try {
+    auto block = std::make_unique<memory::NewBlock>(size);
+    size = memory::block_size(block->offset());
+    memory::map_ahead(memory::at<void>(block->offset()), size);
+    return block;
+  } catch (const SharedMemoryFull&) {
+    return nullptr;
+  }
 }
 
 }  // namespace
 
+void Writer::free_spill() noexcept {
+  if (block_ != nullptr) delete block_;
+  else std::free(spill_);
+}
+
 void Writer::dispose() noexcept {
   clear();
-  free_spill(spill_);
+  free_spill();
 }
 
 void Writer::clear() noexcept {
@@ -49,38 +63,27 @@ void Writer::grow(std::size_t more) {
   if (wanted < used) throw std::bad_alloc();
   // As much as is asked for where that is most of it; otherwise room for more of its like.
   wanted = wanted < 1024 ? 1024 : more > used && more >= kLargePiece ? wanted : wanted + wanted / 2;
-  std::byte* to = in_block() || more >= kLargePiece ? spill_to_arena(wanted) : nullptr;
-  if (to == nullptr && spill_ != nullptr && !in_block()) {
-    to = static_cast<std::byte*>(std::realloc(spill_, wanted));
-    if (to == nullptr) throw std::bad_alloc();
-  } else {
-    if (to == nullptr) to = static_cast<std::byte*>(std::malloc(wanted));
-    if (to == nullptr) throw std::bad_alloc();
+  std::unique_ptr<memory::NewBlock> block;
+  if (in_block() || (more >= kLargePiece && memory::contains(begin_))) block = new_block(wanted);
+  const bool moves = block || in_block() || spill_ == nullptr;  // which realloc() may save
+  auto* to = block ? memory::at<std::byte>(block->offset())
+                   : static_cast<std::byte*>(std::realloc(moves ? nullptr : spill_, wanted));
+  if (to == nullptr) throw std::bad_alloc();
+  if (moves) {
     if (used != 0) std::memcpy(to, begin_, used);
-    free_spill(spill_);
+    free_spill();
   }
+  block_ = block.release();
   spill_ = begin_ = to;
   pos_ = to + used;
   limit_ = to + wanted;
 }
 
-// A block of `size` bytes and what its pages hold beyond; null if the writer did not begin in the arena, or that is full: the heap
-// will do then, and whoever seals the message says that there is no room.
-std::byte* Writer::spill_to_arena(std::size_t& size) const noexcept {
-  if (!memory::contains(begin_)) return nullptr;
-  try {
-    const memory::Offset block = memory::allocate(size);
-    size = memory::block_size(block);
-    memory::map_ahead(memory::at<void>(block), size);
-    return memory::at<std::byte>(block);
-  } catch (const SharedMemoryFull&) {
-    return nullptr;
-  }
-}
-
-memory::Offset Writer::give_block() noexcept {
+void Writer::give_block(memory::Offset& to) noexcept {
+  to = block_->hand_out();
+  delete std::exchange(block_, nullptr);
+  spill_ = nullptr;
   pos_ = limit_ = begin_;
-  return memory::offset_of(std::exchange(spill_, nullptr));
 }
 
 detail::SharedOut& Writer::shared() {

@@ -15,6 +15,10 @@
 
 #include "mp/memory/arena.hpp"
 
+namespace mp::memory {
+class NewBlock;
+}
+
 namespace mp::pickle {
 
 // Values nested deeper than this (through pointers and containers) are refused on both sides, so that neither end
@@ -30,7 +34,7 @@ class SharedIn;
 
 // *Thread safety*: none; one writer, one thread.
 // *Ownership*: each object carried has one count (memory::retain) that belongs to the Writer until detach().
-// *If the process is killed*: those counts leak, at worst keeping objects until the family ends.
+// *If the process is killed*: those counts leak, at worst keeping objects until the family ends; a block of the writer's own is freed.
 class Writer {
  public:
   // Into 256 bytes of its own, then on the heap.
@@ -90,9 +94,9 @@ class Writer {
   std::span<const std::byte> bytes() const noexcept { return {begin_, size()}; }
   // Whether the bytes still lie where the constructor was told to begin.
   bool in_place() const noexcept { return spill_ == nullptr; }
-  // Whether they lie in an arena block of the writer's own. give_block(): the block is the caller's, the writer void.
-  bool in_block() const noexcept { return spill_ != nullptr && memory::contains(spill_); }
-  memory::Offset give_block() noexcept;
+  // Whether they lie in an arena block of the writer's own. give_block(): the block is the caller's, recorded in `to`; the writer is void.
+  bool in_block() const noexcept { return block_ != nullptr; }
+  void give_block(memory::Offset& to) noexcept;
 
   // The bytes written name this shared object: it is kept (one count) until the message has been read.
   void carry(memory::Offset object);
@@ -123,11 +127,12 @@ class Writer {
 
  private:
   void grow(std::size_t size);
-  std::byte* spill_to_arena(std::size_t& size) const noexcept;
+  void free_spill() noexcept;
   void dispose() noexcept;
 
   std::byte *begin_, *pos_, *limit_;
-  std::byte* spill_ = nullptr;  // in the heap, or an arena block
+  std::byte* spill_ = nullptr;  // in the heap, or block_'s
+  memory::NewBlock* block_ = nullptr;
   std::vector<memory::Offset> carried_;
   detail::SharedOut* shared_ = nullptr;
   unsigned depth_ = 0;

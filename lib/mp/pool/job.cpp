@@ -16,13 +16,13 @@ namespace {
 void destroy_job(void* object) noexcept {
   Job& job = *static_cast<Job*>(object);
   discard(job.function);
-  if (job.own_input && job.input) memory::try_deallocate(std::exchange(job.input, 0));
+  if (job.own_input) memory::try_deallocate_recorded(job.input);
   if (job.cells) {
     const std::uint64_t items = job.items;
     if (Cell* cells = memory::array_at<Cell>(job.output, items))
       for (std::uint64_t i = 0; i < items; ++i) discard(cells[i].parcel);
   }
-  if (job.output) memory::try_deallocate(std::exchange(job.output, 0));
+  memory::try_deallocate_recorded(job.output);
   // Each is freed as it is passed, so that a list that leads back to itself ends there.
   while (Failure* f = memory::array_at<Failure>(job.failures.load(std::memory_order_acquire), 1)) {
     const memory::Offset failure = memory::offset_of(f);
@@ -65,16 +65,17 @@ ChunkRun::~ChunkRun() {
 void ItemLog::failed(std::uint64_t item) const noexcept {
   pause();
   try {
-    memory::Offset block = memory::allocate(sizeof(Failure));
-    Failure& f = *new (memory::at<void>(block)) Failure{0, item, {}};
+    memory::NewBlock fresh(sizeof(Failure));
+    Failure& f = *new (memory::at<void>(fresh.offset())) Failure{0, item, {}};
     try {
       pickle::Writer out;
       dump_failure(out, job_->limited ? told_as_limit(job_->limits) : std::current_exception());
-      f.parcel = seal(out, nullptr);
+      seal(out, nullptr, f.parcel);
     } catch (...) {
       // No room even for the exception: the owner finds an empty parcel and says so.
     }
     f.next = job_->failures.load(std::memory_order_relaxed);
+    const memory::Offset block = fresh.hand_out();
     while (!job_->failures.compare_exchange_weak(f.next, block, std::memory_order_acq_rel)) {}
   } catch (const SharedMemoryFull&) {
     // The owner finds no failure for the item and says that shared memory was full.

@@ -2,7 +2,6 @@
 
 #include <cstring>
 #include <string>
-#include <utility>
 
 #include "mp/errors.hpp"
 #include "mp/memory/ref.hpp"
@@ -19,23 +18,28 @@ std::size_t behind(std::size_t size, std::span<const memory::Offset> carried) no
 
 }  // namespace
 
-Parcel seal_in_block(pickle::Writer& writer) {
+void seal_in_block(pickle::Writer& writer, Parcel& to) {
   const auto bytes = writer.bytes();
   const auto carried = writer.carried();
-  Parcel parcel{static_cast<std::uint32_t>(bytes.size()), static_cast<std::uint32_t>(carried.size()), 0};
   // Beyond what a parcel can count: pass big data as mp::Array, which is not copied.
   if (bytes.size() > UINT32_MAX - 8) throw SharedMemoryFull(bytes.size(), memory::usage().committed, UINT32_MAX);
+  const auto fill = [&](memory::Offset block) {
+    if (!carried.empty())
+      std::memcpy(memory::at<std::byte>(block) + rounded(bytes.size()), carried.data(), carried.size_bytes());
+    to.size = static_cast<std::uint32_t>(bytes.size());
+    to.carried = static_cast<std::uint32_t>(carried.size());
+  };
   // The writer's own block serves as it is, unless more than half of it is empty.
   if (writer.in_block() && writer.room() >= behind(bytes.size(), carried) && writer.room() <= bytes.size()) {
-    parcel.block = writer.give_block();
+    fill(memory::offset_of(bytes.data()));
+    writer.give_block(to.block);
   } else {
-    parcel.block = memory::allocate(bytes.size() + behind(bytes.size(), carried));
-    if (!bytes.empty()) std::memcpy(memory::at<void>(parcel.block), bytes.data(), bytes.size());
+    memory::NewBlock block(bytes.size() + behind(bytes.size(), carried));
+    if (!bytes.empty()) std::memcpy(memory::at<void>(block.offset()), bytes.data(), bytes.size());
+    fill(block.offset());
+    to.block = block.hand_out();
   }
-  if (!carried.empty())
-    std::memcpy(memory::at<std::byte>(parcel.block) + rounded(bytes.size()), carried.data(), carried.size_bytes());
   writer.detach();
-  return parcel;
 }
 
 std::span<const std::byte> payload(Parcel parcel, std::span<const std::byte> place) {
@@ -53,7 +57,7 @@ void discard(Parcel& parcel) noexcept {
   if (parcel.block != 0) {
     if (const auto* carried = memory::array_at<memory::Offset>(parcel.block + rounded(parcel.size), parcel.carried))
       while (parcel.carried > 0) memory::try_release(carried[--parcel.carried]);
-    memory::try_deallocate(std::exchange(parcel.block, 0));
+    memory::try_deallocate_recorded(parcel.block);
   }
   parcel = {};
 }

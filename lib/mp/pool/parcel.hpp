@@ -2,7 +2,7 @@
 // block of their own; behind them the references they carry. One form for a task's arguments, its result, and the items
 // of a map.
 //
-// *If a process is killed* while it seals a parcel, the block is leaked and the parcel, not yet published, is void.
+// *If a process is killed* while it seals a parcel, its block is freed, but for one instruction or two in which it is handed over.
 #pragma once
 
 #include <cstddef>
@@ -21,17 +21,20 @@ struct Parcel {
 };
 static_assert(sizeof(Parcel) == 16);
 
-// What seal() does with what does not fit or carries references.
-Parcel seal_in_block(pickle::Writer& writer);
+// Whether what was written lies in `place`, and nothing is carried.
+inline bool lies_in(const std::byte* place, const pickle::Writer& writer) noexcept {
+  return writer.bytes().data() == place && writer.carried().empty();
+}
 
-// Turns what was written into a parcel: in `place` if `writer` wrote there and carries nothing, else in a block: the writer's own
-// if it has one, else a copy.
+// Turns what was written into the parcel `to`, which is empty: in a block, the writer's own if it has one, else a copy.
 // Takes the carried references over. Throws SharedMemoryFull (the writer keeps everything then).
-inline Parcel seal(pickle::Writer& writer, const std::byte* place) {
-  auto bytes = writer.bytes();
-  if (bytes.data() == place && writer.carried().empty()) [[likely]]
-    return {static_cast<std::uint32_t>(bytes.size()), 0, 0};
-  return seal_in_block(writer);
+void seal_in_block(pickle::Writer& writer, Parcel& to);
+
+// The same, in `place` where it lies there.
+inline void seal(pickle::Writer& writer, const std::byte* place, Parcel& to) {
+  if (lies_in(place, writer)) [[likely]]
+    to = {static_cast<std::uint32_t>(writer.size()), 0, 0};
+  else seal_in_block(writer, to);
 }
 
 // The payload of a parcel whose in-place bytes would lie at `place`. Throws UnpicklingError if its numbers name no such bytes: another

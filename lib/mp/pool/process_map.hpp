@@ -53,7 +53,7 @@ void run_chunk(pickle::Reader& in, pickle::Writer&) {
       pickle::Writer out(std::span<std::byte>(cell.place));
       pickle::dump(out, static_cast<const R&>(call_item<Spread>(f, std::move(item))));
       run.check_result(out.size());
-      cell.parcel = seal(out, cell.place);
+      seal(out, cell.place, cell.parcel);
     }
   };
   for (std::uint64_t at = run.begin(); at < run.end();) {
@@ -248,13 +248,13 @@ auto map_items(ProcessEngine& engine, const MapOptions& options, const F& f, Ran
   {
     pickle::Writer state;
     pickle::dump_callable(state, f);
-    job.function = seal(state, nullptr);
+    seal(state, nullptr, job.function);
   }
   if (count > 0) {
     if constexpr (!std::is_void_v<R>) {
       constexpr bool plain = PlainItem<R>;
       std::size_t bytes = count * (plain ? sizeof(Stored<R>) : sizeof(Cell));
-      job.output = memory::allocate(bytes, 64);
+      job.output = memory::NewBlock(bytes, 64).hand_out();
       if constexpr (!plain)
         for (std::uint64_t i = 0; i < count; ++i) new (memory::at<Cell>(job.output) + i) Cell{};
       job.cells = !plain;
@@ -264,7 +264,7 @@ auto map_items(ProcessEngine& engine, const MapOptions& options, const F& f, Ran
       if (memory::contains(from)) {  // an mp::Array: it is where it shall be
         job.input = memory::offset_of(from);
       } else {
-        job.input = memory::allocate(count * sizeof(T), 64);
+        job.input = memory::NewBlock(count * sizeof(T), 64).hand_out();
         job.own_input = true;
       }
     }

@@ -83,7 +83,7 @@ Supervisor::Supervisor(ProcessEngine& engine, EngineOptions options)
   if (options_.initializer.run.module != 0) {
     pickle::Writer out;
     options_.initializer.dump(out);
-    initializer_ = seal(out, nullptr);
+    seal(out, nullptr, initializer_);
   }
   try {
     start_server();

@@ -92,17 +92,9 @@ struct alignas(64) Slot {
   Parcel arguments, result;
 
   bool is(std::uint8_t what) const noexcept { return rare & what; }
-  void set_arguments(pickle::Writer& from) {
-    const Parcel parcel = seal(from, place);
-    argument_bytes = parcel.size;
-    keep(parcel, arguments, rare::kArguments);
-  }
-  // Throws SharedMemoryFull.
-  void set_result(pickle::Writer& from) {
-    const Parcel parcel = seal(from, place);
-    result_bytes = parcel.size;
-    keep(parcel, result, rare::kResult);
-  }
+  // What was written to `place`, or elsewhere where it did not fit. Throw SharedMemoryFull.
+  void set_arguments(pickle::Writer& from) { argument_bytes = keep(from, arguments, rare::kArguments); }
+  void set_result(pickle::Writer& from) { result_bytes = keep(from, result, rare::kResult); }
   // Of what the other side has written. Throws UnpicklingError if it cannot be there.
   std::span<const std::byte> argument_payload() const {
     return is(rare::kArguments) ? payload(arguments, {}) : in_place(argument_bytes);
@@ -114,7 +106,7 @@ struct alignas(64) Slot {
   void discard_rare() noexcept {
     if (is(rare::kArguments)) discard(arguments);
     if (is(rare::kResult)) discard(result);
-    if (is(rare::kLimited)) memory::try_deallocate(limits);
+    if (is(rare::kLimited)) memory::try_deallocate_recorded(limits);
     rare = 0;
   }
 
@@ -124,16 +116,17 @@ struct alignas(64) Slot {
       return payload({size, 0, 0}, place);  // which refuses it
     return {place, size};
   }
-  void keep(const Parcel& parcel, Parcel& to, std::uint8_t what) noexcept {
+  std::uint32_t keep(pickle::Writer& from, Parcel& to, std::uint8_t what) {
     if (is(what)) [[unlikely]] {  // of an attempt whose worker died before it was published
+      discard(to);
       rare &= static_cast<std::uint8_t>(~what);
-      Parcel old = std::exchange(to, Parcel());
-      discard(old);
     }
-    if (parcel.block == 0) [[likely]]
-      return;
-    to = parcel;
+    if (lies_in(place, from)) [[likely]]
+      return static_cast<std::uint32_t>(from.size());
+    to = {};
     rare |= what;
+    seal_in_block(from, to);
+    return to.size;
   }
 };
 static_assert(sizeof(Slot) == 192 && offsetof(Slot, place) == 40 && std::atomic<std::uint64_t>::is_always_lock_free);

@@ -108,7 +108,7 @@ bool initialize(const WorkerStart& start, WorkerEntry& entry) {
   } catch (...) {
     out.clear();
     dump_failure(out);
-    entry.failure = seal(out, nullptr);
+    seal(out, nullptr, entry.failure);
     return false;
   }
 }

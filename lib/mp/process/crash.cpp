@@ -15,6 +15,7 @@
 #include <cstring>
 #include <exception>
 #include <typeinfo>
+#include <utility>
 
 #include "mp/memory/arena.hpp"
 #include "mp/os/life.hpp"
@@ -82,33 +83,46 @@ class Maps {
   const char* name = nullptr;  // path, or "[heap]"; ""
 
   bool next() noexcept {
-    std::size_t length = 0;
-    for (;;) {
-      if (pos_ == size_) {
-        ssize_t n = fd_ >= 0 ? ::read(fd_, buffer_, sizeof buffer_) : 0;
-        if (n <= 0) return false;
-        size_ = static_cast<std::size_t>(n);
-        pos_ = 0;
-      }
-      char c = buffer_[pos_++];
-      if (c == '\n') break;
-      if (length < sizeof line_ - 1) line_[length++] = c;
-    }
-    line_[length] = 0;
-    const char* p = line_;
+    char* const line = next_line();
+    if (line == nullptr) return false;
+    const char* p = line;
     begin = hex(p);
     if (*p == '-') ++p;
     end = hex(p);
     if (*p == ' ') ++p;
     for (int i = 0; i < 4 && *p && *p != ' '; ++i) access[i] = *p++;
+    const char* const nothing = p + std::strlen(p);
     path = std::strchr(p, '/');
-    if (!path) path = line_ + length;
+    if (!path) path = nothing;
     name = *path ? path : std::strchr(p, '[');
-    if (!name) name = line_ + length;
+    if (!name) name = nothing;
     return true;
   }
 
  private:
+  // In the buffer, where it is overwritten by the next. Of one that does not fit, an endless path, what does.
+  char* next_line() noexcept {
+    for (;;) {
+      char* const from = buffer_ + pos_;
+      if (auto* newline = static_cast<char*>(std::memchr(from, '\n', size_ - pos_))) {
+        *newline = 0;
+        pos_ = static_cast<std::size_t>(newline + 1 - buffer_);
+        if (!std::exchange(cut_, false)) return from;
+        continue;  // the rest of a line that did not fit
+      }
+      if (size_ - pos_ == sizeof buffer_ - 1) {
+        from[size_ - pos_] = 0;
+        pos_ = size_ = 0;
+        if (!std::exchange(cut_, true)) return from;
+        continue;
+      }
+      std::memmove(buffer_, from, size_ -= pos_);
+      pos_ = 0;
+      const ssize_t n = fd_ >= 0 ? ::read(fd_, buffer_ + size_, sizeof buffer_ - 1 - size_) : 0;
+      if (n <= 0) return nullptr;
+      size_ += static_cast<std::size_t>(n);
+    }
+  }
   static std::uint64_t hex(const char*& p) noexcept {
     std::uint64_t value = 0;
     for (;; ++p) {
@@ -119,7 +133,8 @@ class Maps {
   }
   int fd_;
   std::size_t pos_ = 0, size_ = 0;
-  char buffer_[2048], line_[640];
+  bool cut_ = false;
+  char buffer_[2048];
 };
 
 // Module and offset of each frame; paths that no longer fit leave their frames as bare addresses.

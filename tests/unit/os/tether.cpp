@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 
 #include <thread>
 
@@ -121,4 +122,31 @@ TEST_CASE("who is tethered to the dead is told at once") {
   CHECK(test::in_child([&] { return mp::os::tether_to(pid, *end) ? 1 : 0; }) == 0);  // a zombie
   holder.wait();
   CHECK(test::in_child([&] { return mp::os::tether_to(pid, *end) ? 1 : 0; }) == 0);
+}
+
+// Its descriptors are gone then, and it is no zombie yet: for some 10 ms here, in which the kernel frees its memory file.
+TEST_CASE("who is tethered to a holder that is about to be gone is told so") {
+  constexpr std::size_t kLarge = 256 << 20;
+  test::Shared<std::atomic<int>> end(-1);
+  test::Child holder([&] {
+    mp::os::tether_after_fork();
+    const int file = ::memfd_create("large", MFD_CLOEXEC);
+    if (file < 0 || ::fallocate(file, 0, 0, kLarge) != 0) ::_exit(3);
+    *end = mp::os::tether_end();
+    for (;;) ::pause();
+  });
+  REQUIRE(test::eventually([&] { return *end >= 0; }));
+  holder.signal(SIGKILL);
+  while (mp::os::alive({holder.pid(), 0})) {
+    const int came_to = test::in_child([&] {
+      try {
+        mp::os::tether_to(holder.pid(), *end);
+        return 0;
+      } catch (const std::exception& e) {
+        std::fprintf(stderr, "%s\n", e.what());
+        return 1;
+      }
+    });
+    REQUIRE(came_to != 1);  // but killed, where it took hold before
+  }
 }

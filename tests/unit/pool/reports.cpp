@@ -3,6 +3,7 @@
 #include <mp/pool/executor.hpp>
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -196,6 +197,26 @@ TEST_CASE("a fault address is told by what lies there") {
     }));
     REQUIRE(crash);
     CHECK(crash->mapping.starts_with("unmapped, 16 bytes beyond "));
+  }
+  {
+    // A line of /proc/self/maps that is longer than what is read of it at once.
+    std::string root = (std::filesystem::temp_directory_path() / "mp-reports-XXXXXX").string();
+    REQUIRE(::mkdtemp(root.data()) != nullptr);
+    std::filesystem::path deep = root;
+    while (deep.string().size() < 3000) deep /= std::string(200, 'd');
+    std::filesystem::create_directories(deep);
+    std::ofstream(deep / "file") << std::string(100, ' ');
+    const auto crash = crash_of(pool.submit(
+        [](const std::string& path) {
+          const int file = ::open(path.c_str(), O_RDONLY);
+          write_to(reinterpret_cast<std::uintptr_t>(::mmap(nullptr, 100, PROT_READ, MAP_SHARED, file, 0)));
+        },
+        (deep / "file").string()));
+    std::filesystem::remove_all(root);
+    REQUIRE(crash);
+    CHECK(mp::os::signal_code_name(crash->signal, crash->code) == "SEGV_ACCERR");
+    CHECK(crash->mapping.starts_with(root + "/ddd"));
+    CHECK(has(crash->stack.text(), "reports.cpp"));
   }
   CHECK(pool.submit(square, 3).result(60s) == 9);
 }
