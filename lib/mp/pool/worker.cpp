@@ -29,7 +29,7 @@ Outcome failed(Slot& slot, pickle::Writer& out, const std::exception_ptr& error)
   return Outcome::exception;
 }
 
-Outcome attempt(Slot& slot, pickle::Writer& out) {
+[[gnu::hot]] Outcome attempt(Slot& slot, pickle::Writer& out) {
   try {
     pickle::Reader in(slot.argument_payload());
     auto run = pickle::code_as<Run>(slot.run);
@@ -62,7 +62,7 @@ Outcome attempt_within(Slot& slot, pickle::Writer& out, WorkerEntry& entry) {
 
 }  // namespace
 
-void perform(Slot& slot, WorkerEntry& entry) {
+[[gnu::hot]] void perform(Slot& slot, WorkerEntry& entry) {
   for (;;) {
     // While another attempt may need the arguments, the result must not lie where they are.
     bool in_place = slot.attempts_left == 0 && !slot.is(rare::kChunk);
