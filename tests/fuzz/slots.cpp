@@ -50,8 +50,8 @@ void fill(Slot& slot, fuzz::Input& in, const fuzz::Prey& prey) {
       which < codes().size() ? codes()[which] : pickle::CodeRef{in.get<std::uint64_t>(), in.get<std::uint64_t>()};
   if (which >= codes().size() && !fuzz::refused([&] { static_cast<void>(pickle::code_address(slot.run)); }))
     slot.run = codes()[0];  // any code of the program passes for a function: see lib/SECURITY.md
-  slot.argument_bytes = in.get<std::uint32_t>();
-  slot.result_bytes = in.get<std::uint32_t>();
+  slot.argument_bytes = in.get<std::uint8_t>();
+  slot.result_bytes = in.get<std::uint8_t>();
   // Limits that can be read would be imposed on this process.
   slot.limits = in.get<std::uint64_t>();
   if (memory::array_at<Limits>(slot.limits, 1) != nullptr) slot.limits = 0;
@@ -137,7 +137,8 @@ std::string slot_seed(What what, Outcome outcome, std::uint8_t code, const T& va
   pickle::dump(w, value);
   const auto size = static_cast<std::uint32_t>(w.size());
   // arguments and result: size, carried, where
-  std::string seed = fuzz::raw(what, outcome, std::uint8_t{0}, rare, code, size, size, std::uint64_t{0});
+  const auto in_place = static_cast<std::uint8_t>(size);
+  std::string seed = fuzz::raw(what, outcome, std::uint8_t{0}, rare, code, in_place, in_place, std::uint64_t{0});
   for (int i = 0; i < 2; ++i) seed += fuzz::raw(size, std::uint32_t{0}, where);
   std::string place = fuzz::portable(w.bytes());
   place.resize(kInline);

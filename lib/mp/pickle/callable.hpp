@@ -121,8 +121,7 @@ template <class F>
 void dump_callable(Writer& w, const F& f) {
   constexpr auto form = detail::callable_form<F>();
   if constexpr (form == detail::CallableForm::function) {
-    w.put(std::uint8_t{f != nullptr});
-    if (f != nullptr) detail::dump_code(w, reinterpret_cast<const void*>(f));
+    detail::dump_code(w, reinterpret_cast<const void*>(f));
   } else if constexpr (form == detail::CallableForm::member) {
     detail::dump_member(w, &f, sizeof f, std::is_member_function_pointer_v<F>);
   } else if constexpr (form == detail::CallableForm::value) {
@@ -139,8 +138,7 @@ template <class F>
 F load_callable(Reader& r) {
   constexpr auto form = detail::callable_form<F>();
   if constexpr (form == detail::CallableForm::function) {
-    return r.get<std::uint8_t>("function pointer") == 0 ? nullptr
-                                                        : reinterpret_cast<F>(const_cast<void*>(detail::load_code(r)));
+    return reinterpret_cast<F>(const_cast<void*>(detail::load_code(r)));
   } else if constexpr (form == detail::CallableForm::member) {
     F f;
     detail::load_member(r, &f, sizeof f, std::is_member_function_pointer_v<F>);

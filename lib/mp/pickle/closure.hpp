@@ -60,8 +60,9 @@ class ClosureIn {
   alignas(F) std::byte bytes_[sizeof(F)];
 };
 
+// A function's module and offset; of a null pointer, of no module.
 inline void dump_code(Writer& w, const void* code) {
-  const CodeRef ref = code_ref(code);
+  const CodeRef ref = code != nullptr ? code_ref(code) : CodeRef();
   w.put(ref.module);
   w.put(ref.offset);
 }
@@ -69,7 +70,7 @@ inline const void* load_code(Reader& r) {
   CodeRef ref;
   ref.module = r.get<std::uint64_t>("function");
   ref.offset = r.get<std::uint64_t>("function");
-  return code_address(ref);
+  return ref == CodeRef() ? nullptr : code_address(ref);
 }
 
 // Pointers to members: to data, an offset; to a function, its address or its place in the vtable (Itanium C++ ABI 2.3).

@@ -108,7 +108,7 @@ std::exception_ptr load_failure(const Parcel& from, std::uint64_t task, const st
 std::exception_ptr load_failure(const Slot& from, std::uint64_t task, const std::string& task_name) noexcept {
   try {
     switch (from.outcome) {
-      case Outcome::no_room: throw memory::full(from.result_bytes);
+      case Outcome::no_room: throw memory::full(from.result.size);
       case Outcome::exception: {
         pickle::Reader in(from.result_payload());
         return load_failure(in, task, task_name);

@@ -29,6 +29,7 @@
 // (invariant 2). A worker between tasks: nothing. The owner: its workers die with it.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -49,7 +50,7 @@ enum class Phase : std::uint64_t { free, posted, claimed, done, cancelled };
 enum class Outcome : std::uint8_t {
   value,      // the result is the value
   exception,  // the result is the exception (failure.hpp)
-  no_room,    // shared memory was full: `result_bytes` says for how many
+  no_room,    // shared memory was full: the size of `result` says for how many bytes
   lost,       // crashed or out of time: the owner knows the error (ProcessEngine::error_of)
 };
 
@@ -66,7 +67,7 @@ constexpr std::uint64_t make(Phase phase, std::uint32_t generation, std::uint32_
 }
 }  // namespace word
 
-inline constexpr std::size_t kInline = 104;
+inline constexpr std::size_t kInline = 112;
 
 // What is rare about a task, and lies in the slot's last line: nobody looks there without need.
 namespace rare {
@@ -83,18 +84,25 @@ struct alignas(64) Slot {
   Outcome outcome;
   std::uint8_t attempts_left;  // further tries after a failure; written by whoever holds the slot
   std::uint8_t rare;
-  std::uint8_t crowd;   // how many eights of tasks were under way when it was posted, 255 at most
-  pickle::CodeRef run;  // void run(pickle::Reader&, pickle::Writer&)
-  std::uint32_t argument_bytes, result_bytes;
-  std::byte place[kInline];         // the arguments', then the result's bytes where they fit
-  memory::Offset limits;            // a block with its Limits
+  std::uint8_t crowd;                         // how many eights of tasks were under way when it was posted, 255 at most
+  std::uint8_t argument_bytes, result_bytes;  // in `place`
+  pickle::CodeRef run;                        // void run(pickle::Reader&, pickle::Writer&)
+  std::byte
+      place[kInline];     // the arguments', then the result's bytes where they fit; the first 32 are in the first line
+  memory::Offset limits;  // a block with its Limits
   std::atomic<std::uint32_t> next;  // of the list of reported ends: index + 1, 0 = last
   Parcel arguments, result;
 
   bool is(std::uint8_t what) const noexcept { return rare & what; }
   // What was written to `place`, or elsewhere where it did not fit. Throw SharedMemoryFull.
-  void set_arguments(pickle::Writer& from) { argument_bytes = keep(from, arguments, rare::kArguments); }
-  void set_result(pickle::Writer& from) { result_bytes = keep(from, result, rare::kResult); }
+  void set_arguments(pickle::Writer& from) { keep(from, argument_bytes, arguments, rare::kArguments); }
+  void set_result(pickle::Writer& from) { keep(from, result_bytes, result, rare::kResult); }
+  // In the result's stead: that there was no room for it.
+  void set_no_room(std::size_t asked) noexcept {
+    forget(result, rare::kResult);
+    result.size = static_cast<std::uint32_t>(std::min<std::size_t>(asked, UINT32_MAX));
+    outcome = Outcome::no_room;
+  }
   // Of what the other side has written. Throws UnpicklingError if it cannot be there.
   std::span<const std::byte> argument_payload() const {
     return is(rare::kArguments) ? payload(arguments, {}) : in_place(argument_bytes);
@@ -111,25 +119,31 @@ struct alignas(64) Slot {
   }
 
  private:
-  std::span<const std::byte> in_place(std::uint32_t size) const {
+  std::span<const std::byte> in_place(std::uint8_t size) const {
     if (size > sizeof place) [[unlikely]]
       return payload({size, 0, 0}, place);  // which refuses it
     return {place, size};
   }
-  std::uint32_t keep(pickle::Writer& from, Parcel& to, std::uint8_t what) {
-    if (is(what)) [[unlikely]] {  // of an attempt whose worker died before it was published
-      discard(to);
-      rare &= static_cast<std::uint8_t>(~what);
+  // What an attempt has left whose worker died before it was published, or that found no room.
+  void forget(Parcel& parcel, std::uint8_t what) noexcept {
+    if (!is(what)) [[likely]]
+      return;
+    discard(parcel);
+    rare &= static_cast<std::uint8_t>(~what);
+  }
+  void keep(pickle::Writer& from, std::uint8_t& size, Parcel& to, std::uint8_t what) {
+    forget(to, what);
+    if (lies_in(place, from)) [[likely]] {
+      size = static_cast<std::uint8_t>(from.size());
+      return;
     }
-    if (lies_in(place, from)) [[likely]]
-      return static_cast<std::uint32_t>(from.size());
     to = {};
     rare |= what;
     seal_in_block(from, to);
-    return to.size;
   }
 };
-static_assert(sizeof(Slot) == 192 && offsetof(Slot, place) == 40 && std::atomic<std::uint64_t>::is_always_lock_free);
+static_assert(sizeof(Slot) == 192 && offsetof(Slot, place) == 32 && kInline <= UINT8_MAX &&
+              std::atomic<std::uint64_t>::is_always_lock_free);
 
 enum class WorkerPhase : std::uint32_t {
   absent,

@@ -75,11 +75,10 @@ Outcome attempt_within(Slot& slot, pickle::Writer& out, WorkerEntry& entry) {
     if (outcome == Outcome::lost) continue;
     try {
       slot.set_result(out);
+      slot.outcome = outcome;
     } catch (const SharedMemoryFull& full) {
-      slot.result_bytes = static_cast<std::uint32_t>(std::min<std::size_t>(full.asked(), UINT32_MAX));
-      outcome = Outcome::no_room;
+      slot.set_no_room(full.asked());
     }
-    slot.outcome = outcome;
     return;
   }
 }
