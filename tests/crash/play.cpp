@@ -133,7 +133,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // After so many instructions of an operation at most a kill may leak something, lib/mp/memory/README.md says what.
-constexpr long kMostLeaks = 256;
+constexpr long kMostLeaks = 64;
 
 // As sweep() does, but at once.
 void bury_all() {
