@@ -100,8 +100,10 @@ Parcel failure_of(const Job& job, std::uint64_t item, std::uint64_t items) noexc
   return {};
 }
 
+// A quarter of each worker's share of what is left: where few items take nearly all the time, as primes do among large numbers, the last
+// worker is then done as early as with chunks of single items (README.md).
 std::uint64_t ChunkSizes::next(std::uint64_t left) noexcept {
-  const std::uint64_t size = std::clamp<std::uint64_t>(left / (2 * std::uint64_t{workers_}), 1, most_);
+  const std::uint64_t size = std::clamp<std::uint64_t>(left / (4 * std::uint64_t{workers_}), 1, most_);
   if (size == most_) most_ *= 2;
   return size;
 }

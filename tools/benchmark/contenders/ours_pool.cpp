@@ -61,6 +61,17 @@ void map_ints() {
   time_per(count, [&] { check_sum(pool.map(next, numbers), count); });
 }
 
+// From shared memory, where nothing need be copied on the way in.
+void map_array() {
+  mp::Pool pool(kWorkers);
+  std::size_t count = size(1'000'000, 2000);
+  mp::Array<long> numbers(count);
+  std::ranges::copy(counting_up(count), numbers.begin());
+  auto once = [&] { check_sum(pool.map(next, numbers), count); };
+  for (int i = 0; i < 2; ++i) once();
+  time_per(count, once);
+}
+
 std::string shout(const std::string& word) { return word + "!"; }
 
 // Too long for the string itself: each has memory of its own.
@@ -126,6 +137,7 @@ std::vector<Entry> pool_entries() {
           {"parked", parked},
           {"same-core", same_core},
           {"map-ints", map_ints},
+          {"map-array", map_array},
           {"map-strings", map_strings},
           {"map-structs", map_structs},
           {"prime", prime},
