@@ -32,7 +32,7 @@ constexpr std::int64_t kOomLook = 1'000'000'000, kIdleOomLook = 10'000'000'000;
 // long before it gives up.
 constexpr std::int64_t kFirstPause = 10'000'000, kLongestPause = 500'000'000, kLackingTooLong = 2'000'000'000;
 // Nothing under way: only news wakes the supervisor. But nobody tells of the death of the server and, with it, of the workers.
-constexpr std::chrono::nanoseconds kIdle = std::chrono::milliseconds(500);
+constexpr std::chrono::nanoseconds kIdle = std::chrono::seconds(1);
 // While some task has a time limit.
 constexpr std::chrono::nanoseconds kClockLook = std::chrono::milliseconds(5);
 // When a zygote is asked for its first heir, and how soon after one for the next, ns. What ends sooner needs none.

@@ -267,12 +267,7 @@ void map_ints() {
 
 // One process does it all, and the time is divided by what the others have in workers.
 void prime() {
-  auto numbers = large_numbers(size(1000, 4));
-  long primes = 0;
-  auto begin = Clock::now();
-  for (auto n : numbers) primes += is_prime(n);
-  print("value", nanoseconds(Clock::now() - begin) / 1e6 / kWorkers);
-  keep(primes);
+  time_primes(kWorkers, [](const auto& numbers) { return std::ranges::count_if(numbers, is_prime); });
 }
 
 }  // namespace

@@ -4,8 +4,8 @@
 
 namespace bench {
 
-std::vector<std::uint64_t> large_numbers(std::size_t count) {
-  std::mt19937_64 engine(1);
+std::vector<std::uint64_t> large_numbers(std::size_t count, std::uint64_t seed) {
+  std::mt19937_64 engine(seed);
   std::uniform_int_distribution<std::uint64_t> any(100'000'000'000'000, 499'999'999'999'999);
   std::vector<std::uint64_t> numbers(count);
   for (auto& n : numbers) n = any(engine);

@@ -72,6 +72,21 @@ void check_sum(const Range& results, std::size_t count) {
     if (n % d == 0) return false;
   return true;
 }
-std::vector<std::uint64_t> large_numbers(std::size_t count);
+std::vector<std::uint64_t> large_numbers(std::size_t count, std::uint64_t seed);
+
+// Milliseconds that `count` takes for the primes among a thousand large numbers, on average of several such sets: nearly all the time goes
+// into thirty of the numbers, so that in a single set luck decides by some per cent how evenly they fall.
+template <class Count>
+void time_primes(double divisor, Count&& count) {
+  constexpr std::uint64_t kSets = 4;
+  double total = 0;
+  for (std::uint64_t seed = 1; seed <= kSets; ++seed) {
+    const auto numbers = large_numbers(size(1000, 4), seed);
+    const auto begin = Clock::now();
+    keep(count(numbers));
+    total += nanoseconds(Clock::now() - begin) / 1e6;
+  }
+  print("value", total / kSets / divisor);
+}
 
 }  // namespace bench

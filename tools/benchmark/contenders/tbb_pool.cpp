@@ -5,6 +5,7 @@
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 #include <tbb/task_group.h>
+#include <algorithm>
 
 #include <future>
 #include <memory>
@@ -73,12 +74,12 @@ void map_ints() {
 
 void prime() {
   tbb::global_control control(tbb::global_control::max_allowed_parallelism, kWorkers);
-  auto numbers = large_numbers(size(1000, 4));
-  std::vector<char> out(numbers.size());
   tbb::parallel_for(0, 1000, [&](int) {});
-  auto begin = Clock::now();
-  tbb::parallel_for(std::size_t{0}, numbers.size(), [&](std::size_t i) { out[i] = is_prime(numbers[i]); });
-  print("value", nanoseconds(Clock::now() - begin) / 1e6);
+  time_primes(1, [](const auto& numbers) {
+    std::vector<char> out(numbers.size());
+    tbb::parallel_for(std::size_t{0}, numbers.size(), [&](std::size_t i) { out[i] = is_prime(numbers[i]); });
+    return std::ranges::count(out, 1);
+  });
 }
 
 }  // namespace
