@@ -164,13 +164,14 @@ SlotTask& ProcessEngine::grow() {
     std::lock_guard guard(extras_mutex_);
     t.extras().name = options.name;
   }
+  std::uint32_t before;
   {
     std::lock_guard guard(line_mutex_);
     refuse_unless_open();
     t.number_ = ++posted_;
-    board_->post(t.index_, held_);
+    before = board_->post(t.index_, held_);
   }
-  board_->ring();
+  board_->ring(before);
 }
 
 // The worker is told in the slot, the supervisor by what nobody else can write.

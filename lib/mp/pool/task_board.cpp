@@ -29,6 +29,11 @@ constexpr std::chrono::nanoseconds kIdle = std::chrono::seconds(60);
 constexpr std::chrono::nanoseconds kMoment = std::chrono::milliseconds(1);
 constexpr std::uint32_t kManyTasks = 20;
 
+// The same while a CPU is free for another: tiny then means less than this a task. A worker says so when it has nothing more to do and has
+// done a few in a row; longer ones, by far, say the contrary.
+constexpr std::chrono::nanoseconds kTinyTask{500}, kLongTask = std::chrono::microseconds(10);
+constexpr std::uint32_t kFewTasks = 4;
+
 // Pauses, of 15 to 50 ns each, for eight tasks under way.
 constexpr std::uint32_t kGather = 4;
 
@@ -93,7 +98,7 @@ void TaskBoard::lengthen(std::uint64_t segment) {
   }
 }
 
-[[gnu::hot]] void TaskBoard::post(std::uint32_t index, std::uint64_t under_way) {
+[[gnu::hot]] std::uint32_t TaskBoard::post(std::uint32_t index, std::uint64_t under_way) {
   Slot& s = slot(index);
   std::uint32_t generation = word::generation(s.state.load(std::memory_order_relaxed));
   std::uint64_t flags = word::flags(s.state.load(std::memory_order_relaxed));
@@ -106,6 +111,8 @@ void TaskBoard::lengthen(std::uint64_t segment) {
     s.state.store(word::make(Phase::free, generation), std::memory_order_release);
     throw;
   }
+  const std::uint32_t before = std::exchange(last_, index);
+  return before == index ? kNoTask : before;
 }
 
 void TaskBoard::post_again(std::uint32_t index, std::uint32_t dead_worker) {
@@ -132,7 +139,7 @@ void TaskBoard::post_again(std::uint32_t index, std::uint32_t dead_worker) {
   return false;
 }
 
-[[gnu::hot]] void TaskBoard::ring() noexcept {
+[[gnu::hot]] void TaskBoard::ring(std::uint32_t before) noexcept {
   os::light_fence();
   if (asleep_.first(workers_) == workers_) [[likely]]
     return;
@@ -141,8 +148,32 @@ void TaskBoard::post_again(std::uint32_t index, std::uint32_t dead_worker) {
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (looking_.first(workers_) != workers_) return;
   }
-  if (awake() < cpus_) ring_one();
+  const std::uint32_t hands = awake();
+  if (hands < cpus_ && (hands == 0 || !are_quick(before))) ring_one();
   else if (!watched_.load(std::memory_order_relaxed)) signal();
+}
+
+// Whether those awake will have done what waits before another is awake: tasks are tiny, and theirs go on. The one before still waits behind
+// others, or some were done since this was last asked; if not, one that is not tiny may have come.
+[[gnu::hot]] bool TaskBoard::are_quick(std::uint32_t before) noexcept {
+  if (!tiny_.load(std::memory_order_relaxed)) return false;
+  if (before == kOneself) return true;
+  if (before != kNoTask && word::phase(slot(before).state.load(std::memory_order_relaxed)) == Phase::posted)
+    return true;
+  std::uint64_t done = 0;
+  asleep_.for_others(workers_, [&](std::uint32_t i) { done += worker(i).tasks.load(std::memory_order_relaxed); });
+  return done_then_.exchange(done, std::memory_order_relaxed) != done;
+}
+
+// What a worker's time awake says of its tasks. `end`: when the last was done, as far as it was noted.
+void TaskBoard::judge(const Shift& shift, std::uint64_t done) noexcept {
+  const std::uint64_t tasks = done - shift.done_before;
+  std::uint32_t tiny = tiny_.load(std::memory_order_relaxed);
+  if (tasks == 0) tiny |= shift.rung;  // others were quicker
+  else if (shift.done != done) return;
+  else if (const auto each = (shift.end - shift.begin) / tasks; each >= kLongTask) tiny = 0;
+  else if (each < kTinyTask && tasks >= kFewTasks) tiny = 1;
+  if (tiny != tiny_.load(std::memory_order_relaxed)) tiny_.store(tiny, std::memory_order_relaxed);
 }
 
 bool TaskBoard::more_hands(std::chrono::nanoseconds now) noexcept {
@@ -155,7 +186,7 @@ bool TaskBoard::more_hands(std::chrono::nanoseconds now) noexcept {
   if (watched_.exchange(1, std::memory_order_relaxed)) {
     if (now - looked_at_ < kMoment) return true;
     const std::uint32_t hands = awake();
-    if (head - head_then_ < hands * kManyTasks)
+    if (head - head_then_ < (hands < cpus_ ? hands * (kMoment / kTinyTask) : hands * kManyTasks))
       for (std::uint32_t i = 0; i <= hands && ring_one(); ++i) {}
   }
   head_then_ = head;
@@ -256,7 +287,7 @@ void TaskBoard::close(bool at_once) noexcept {
 }
 
 // Until rung, or for a while.
-[[gnu::hot]] void TaskBoard::sleep(std::uint32_t me, std::uint32_t posted_on) noexcept {
+[[gnu::hot]] bool TaskBoard::sleep(std::uint32_t me, std::uint32_t posted_on) noexcept {
   auto& bell = worker(me).bell;
   for (bool beside : {os::beside(posted_on), false}) {
     const std::uint32_t seen = bell.load(std::memory_order_relaxed);
@@ -268,12 +299,14 @@ void TaskBoard::close(bool at_once) noexcept {
                                              : sure ? kIdle
                                                     : os::kSlice) != os::Woken::timed_out;
     asleep_.remove(me);
-    if (!idle || rung) return;
+    if (!idle || rung) return rung;
   }
+  return false;
 }
 
 [[gnu::hot]] TaskBoard::Claim TaskBoard::claim(std::uint32_t me, std::uint32_t& index) noexcept {
   static thread_local std::uint32_t posted_on = os::kAnyCpu, crowd = 0;  // of the last task
+  static thread_local Shift shift;
   for (bool was_idle = false;; was_idle = true) {
     const std::uint32_t closing = closing_.load(std::memory_order_acquire);
     if (closing == 2) break;
@@ -283,11 +316,21 @@ void TaskBoard::close(bool at_once) noexcept {
       s.cpu.store(static_cast<std::uint16_t>(os::this_cpu()), std::memory_order_relaxed);
       crowd = s.crowd;
       // Others were not woken as long as this one was expected to see all.
-      if (was_idle && pending()) ring();
+      if (was_idle && pending()) ring(kOneself);
       return Claim::got;
     }
     if (closing == 1) break;
-    if (!look(me, posted_on, std::exchange(crowd, 0))) sleep(me, posted_on);
+    // The clock, but not for each of many tasks that come one by one.
+    const std::uint64_t done = worker(me).tasks.load(std::memory_order_relaxed);
+    if (shift.done != done && (crowd > 0 || done - shift.done_before <= kFewTasks)) {
+      shift.end = os::monotonic_now();
+      shift.done = done;
+    }
+    if (look(me, posted_on, std::exchange(crowd, 0))) continue;
+    judge(shift, done);
+    shift.rung = sleep(me, posted_on);
+    shift.begin = os::monotonic_now();
+    shift.done_before = done;
   }
   worker(me).intent.store(0, std::memory_order_release);
   return Claim::leave;

@@ -207,13 +207,14 @@ class alignas(alignof(WorkerEntry)) TaskBoard {
   // Slots [first, first + kSlotsInSegment) of the next segment, all free. Throws SharedMemoryFull.
   std::uint32_t grow();
   // Puts a filled slot in line and lets the workers see it, `under_way` tasks of the owner being posted or not yet freed.
-  // Throws SharedMemoryFull, the slot then being free.
-  void post(std::uint32_t index, std::uint64_t under_way);
+  // Throws SharedMemoryFull, the slot then being free. Says which was put in line before it, kNoTask if none was, for ring().
+  std::uint32_t post(std::uint32_t index, std::uint64_t under_way);
+  static constexpr std::uint32_t kNoTask = ~0u;
   // The slot again in line after its worker's death; as post().
   void post_again(std::uint32_t index, std::uint32_t dead_worker);
   // After a post: wakes a worker if none is looking and one sleeps. That with the lowest number: its caches are warm, and the others may
-  // sleep on. Where as many as there are CPUs are awake, that is left to more_hands().
-  void ring() noexcept;
+  // sleep on. Where as many as there are CPUs are awake, or those awake are quick, that is left to more_hands().
+  void ring(std::uint32_t before) noexcept;
   // The supervisor's: whether to call again a millisecond later. Tasks wait and workers sleep: if those awake have done few tasks
   // in the last millisecond, because tasks are long or sleep themselves, it wakes as many again. A stream of tiny tasks on more workers
   // than CPUs goes on with few. Makes up for a ring that was lost with a worker, too.
@@ -275,23 +276,35 @@ class alignas(alignof(WorkerEntry)) TaskBoard {
   bool try_claim(std::uint32_t me, std::uint32_t& index) noexcept;
   bool nothing_to_do() const noexcept { return !pending() && !closing_.load(std::memory_order_relaxed); }
   bool look(std::uint32_t me, std::uint32_t posted_on, std::uint32_t crowd) noexcept;
-  void sleep(std::uint32_t me, std::uint32_t posted_on) noexcept;
+  bool sleep(std::uint32_t me, std::uint32_t posted_on) noexcept;  // whether it was rung
   bool ring_one() noexcept;
+  bool are_quick(std::uint32_t before) noexcept;
+  static constexpr std::uint32_t kOneself = kNoTask - 1;  // before what a worker rings for, who has just claimed one
+  // A worker's, from when it wakes up until it sleeps again: its tasks, and when it was last seen to have done them all.
+  struct Shift {
+    std::chrono::nanoseconds begin{0}, end{0};
+    std::uint64_t done_before = 0, done = 0;
+    bool rung = false;
+  };
+  void judge(const Shift& shift, std::uint64_t done) noexcept;
   std::uint32_t awake() const noexcept { return workers_ - asleep_.size(workers_); }
   bool short_of_hands() const noexcept { return asleep_.first(workers_) != workers_ && pending(); }
 
-  const std::uint32_t workers_, cpus_;
-  std::uint32_t segments_ = 0;       // the owner's: slot segments there are
-  std::uint64_t line_recycled_ = 0;  // the owner's: line segments taken back so far
-  std::uint64_t tail_ = 0;           // the owner's: the next position in line
-  std::uint64_t head_then_ = 0;      // the supervisor's: when more_hands() last looked
+  std::uint32_t segments_ = 0;               // the owner's: slot segments there are
+  std::uint64_t line_recycled_ = 0;          // the owner's: line segments taken back so far
+  std::uint64_t tail_ = 0;                   // the owner's: the next position in line
+  std::uint32_t last_ = kNoTask;             // the owner's: what was posted last
+  std::atomic<std::uint64_t> done_then_{0};  // the owner's: by those awake, when are_quick() was last asked
+  std::uint64_t head_then_ = 0;              // the supervisor's: when more_hands() last looked
   std::chrono::nanoseconds looked_at_{0};
   alignas(64) std::atomic<std::uint64_t> head_{0};
   // Idle workers, by what they do. Who has something to do is in neither.
   alignas(64) WorkerSet looking_;                      // will see what is posted
   alignas(64) WorkerSet asleep_;                       // have to be rung
   alignas(64) std::atomic<std::uint32_t> closing_{0};  // 1 = when nothing is left, 2 = at once
-  alignas(64) std::atomic<std::uint32_t> signal_{0};   // counts
+  std::atomic<std::uint32_t> tiny_{0};                 // what tasks have been of late
+  const std::uint32_t workers_, cpus_;
+  alignas(64) std::atomic<std::uint32_t> signal_{0};  // counts
   std::atomic<std::uint32_t> supervisor_sleeps_{0};
   std::atomic<std::uint32_t> watched_{0};  // more_hands() will be called
   std::atomic<std::uint32_t> reported_{0};

@@ -19,6 +19,14 @@ class WorkerSet {
   bool remove(std::uint32_t worker) noexcept {
     return word(worker).fetch_and(~bit(worker), std::memory_order_seq_cst) & bit(worker);
   }
+  // Calls `f` for each of the workers below `count` that is not in it.
+  template <class F>
+  void for_others(std::uint32_t count, F&& f) const noexcept {
+    for (std::uint32_t i = 0; i * 64 < count; ++i)
+      for (std::uint64_t bits = ~words_[i].load(std::memory_order_relaxed); bits != 0; bits &= bits - 1)
+        if (const auto worker = i * 64 + static_cast<std::uint32_t>(std::countr_zero(bits)); worker < count) f(worker);
+        else break;
+  }
   // The first of the workers below `count`, or `count` if there is none.
   std::uint32_t first(std::uint32_t count) const noexcept {
     for (std::uint32_t i = 0; i * 64 < count; ++i)

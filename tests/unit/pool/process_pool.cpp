@@ -544,6 +544,32 @@ TEST_CASE("all workers run at once where their tasks wait for each other, howeve
   }
 }
 
+// Tiny tasks are left to the one worker that does them all; what comes after may need another.
+TEST_CASE("tasks that wait for one another run side by side, also right after a stream of tiny ones") {
+  for (const unsigned workers : {2u, 5u}) {
+    mp::ProcessPoolExecutor pool(workers);
+    std::vector<mp::Future<int>> tiny(2000);
+    for (int round = 0; round < 20; ++round) {
+      for (int i = 0; i < 2000; ++i) tiny[static_cast<std::size_t>(i)] = pool.submit(square, i);
+      for (int i = 0; i < 2000; ++i) CHECK(tiny[static_cast<std::size_t>(i)].result() == i * i);
+      mp::Event open;
+      auto waits = pool.submit(
+          [](mp::Event e) {
+            e.wait();
+            return 7;
+          },
+          open);
+      // While it runs, one by one and many at a time.
+      for (int i = 0; i < 5; ++i) CHECK(pool.submit(square, i).result(60s) == i * i);
+      for (int i = 0; i < 100; ++i) tiny[static_cast<std::size_t>(i)] = pool.submit(square, i);
+      auto opens = pool.submit([](mp::Event e) { e.set(); }, open);
+      CHECK(waits.result(60s) == 7);
+      opens.result(60s);
+      for (int i = 0; i < 100; ++i) CHECK(tiny[static_cast<std::size_t>(i)].result(60s) == i * i);
+    }
+  }
+}
+
 TEST_CASE("tasks of several threads all come back, whichever had the pool to itself before") {
   mp::ProcessPoolExecutor pool(2);
   auto sum = [&] {

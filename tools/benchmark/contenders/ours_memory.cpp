@@ -73,11 +73,13 @@ void queued_time(std::size_t count, bool first) {
 void queued_first(std::size_t count) { queued_time(count, true); }
 void queued_again(std::size_t count) { queued_time(count, false); }
 
-// Tasks a second in a stream.
+// Tasks a second in a stream, once all workers are there and asleep.
 void with_workers(unsigned workers) {
   mp::ProcessPoolExecutor pool(workers);
   auto submit = [&](long n) { return pool.submit(next, n); };
-  std::size_t count = size(200'000, 2000);
+  keep(submit(1).result());
+  wait(500ms);
+  std::size_t count = size(2'000'000, 2000);
   stream_of(count / 10, submit);
   auto begin = Clock::now();
   stream_of(count, submit);
