@@ -186,7 +186,8 @@ bool TaskBoard::more_hands(std::chrono::nanoseconds now) noexcept {
   if (watched_.exchange(1, std::memory_order_relaxed)) {
     if (now - looked_at_ < kMoment) return true;
     const std::uint32_t hands = awake();
-    if (head - head_then_ < (hands < cpus_ ? hands * (kMoment / kTinyTask) : hands * kManyTasks))
+    const std::uint64_t many = hands < cpus_ ? kMoment / kTinyTask : kManyTasks;
+    if (head - head_then_ < hands * many)
       for (std::uint32_t i = 0; i <= hands && ring_one(); ++i) {}
   }
   head_then_ = head;
