@@ -164,6 +164,7 @@ SlotTask& ProcessEngine::grow() {
     std::lock_guard guard(extras_mutex_);
     t.extras().name = options.name;
   }
+  const bool chunk = s.is(rare::kChunk);
   std::uint32_t before;
   {
     std::lock_guard guard(line_mutex_);
@@ -171,7 +172,7 @@ SlotTask& ProcessEngine::grow() {
     t.number_ = ++posted_;
     before = board_->post(t.index_, held_);
   }
-  board_->ring(before);
+  board_->ring(chunk ? TaskBoard::kLarge : before);
 }
 
 // The worker is told in the slot, the supervisor by what nobody else can write.

@@ -156,7 +156,7 @@ void TaskBoard::post_again(std::uint32_t index, std::uint32_t dead_worker) {
 // Whether those awake will have done what waits before another is awake: tasks are tiny, and theirs go on. The one before still waits behind
 // others, or some were done since this was last asked; if not, one that is not tiny may have come.
 [[gnu::hot]] bool TaskBoard::are_quick(std::uint32_t before) noexcept {
-  if (!tiny_.load(std::memory_order_relaxed)) return false;
+  if (before == kLarge || !tiny_.load(std::memory_order_relaxed)) return false;
   if (before == kOneself) return true;
   if (before != kNoTask && word::phase(slot(before).state.load(std::memory_order_relaxed)) == Phase::posted)
     return true;
@@ -168,12 +168,14 @@ void TaskBoard::post_again(std::uint32_t index, std::uint32_t dead_worker) {
 // What a worker's time awake says of its tasks. `end`: when the last was done, as far as it was noted.
 void TaskBoard::judge(const Shift& shift, std::uint64_t done) noexcept {
   const std::uint64_t tasks = done - shift.done_before;
-  std::uint32_t tiny = tiny_.load(std::memory_order_relaxed);
-  if (tasks == 0) tiny |= shift.rung;  // others were quicker
-  else if (shift.done != done) return;
-  else if (const auto each = (shift.end - shift.begin) / tasks; each >= kLongTask) tiny = 0;
-  else if (each < kTinyTask && tasks >= kFewTasks) tiny = 1;
-  if (tiny != tiny_.load(std::memory_order_relaxed)) tiny_.store(tiny, std::memory_order_relaxed);
+  if (tasks == 0 || shift.done != done || shift.chunks) return;
+  const auto each = (shift.end - shift.begin) / tasks;
+  if (each >= kLongTask) say_tiny(false);
+  else if (each < kTinyTask && tasks >= kFewTasks) say_tiny(true);
+}
+
+void TaskBoard::say_tiny(bool tiny) noexcept {
+  if ((tiny_.load(std::memory_order_relaxed) != 0) != tiny) tiny_.store(tiny, std::memory_order_relaxed);
 }
 
 bool TaskBoard::more_hands(std::chrono::nanoseconds now) noexcept {
@@ -288,7 +290,7 @@ void TaskBoard::close(bool at_once) noexcept {
 }
 
 // Until rung, or for a while.
-[[gnu::hot]] bool TaskBoard::sleep(std::uint32_t me, std::uint32_t posted_on) noexcept {
+[[gnu::hot]] void TaskBoard::sleep(std::uint32_t me, std::uint32_t posted_on) noexcept {
   auto& bell = worker(me).bell;
   for (bool beside : {os::beside(posted_on), false}) {
     const std::uint32_t seen = bell.load(std::memory_order_relaxed);
@@ -300,9 +302,8 @@ void TaskBoard::close(bool at_once) noexcept {
                                              : sure ? kIdle
                                                     : os::kSlice) != os::Woken::timed_out;
     asleep_.remove(me);
-    if (!idle || rung) return rung;
+    if (!idle || rung) return;
   }
-  return false;
 }
 
 [[gnu::hot]] TaskBoard::Claim TaskBoard::claim(std::uint32_t me, std::uint32_t& index) noexcept {
@@ -316,6 +317,10 @@ void TaskBoard::close(bool at_once) noexcept {
       posted_on = s.cpu.load(std::memory_order_relaxed);
       s.cpu.store(static_cast<std::uint16_t>(os::this_cpu()), std::memory_order_relaxed);
       crowd = s.crowd;
+      if (s.is(rare::kChunk)) [[unlikely]] {
+        shift.chunks = true;
+        say_tiny(false);
+      }
       // Others were not woken as long as this one was expected to see all.
       if (was_idle && pending()) ring(kOneself);
       return Claim::got;
@@ -329,9 +334,8 @@ void TaskBoard::close(bool at_once) noexcept {
     }
     if (look(me, posted_on, std::exchange(crowd, 0))) continue;
     judge(shift, done);
-    shift.rung = sleep(me, posted_on);
-    shift.begin = os::monotonic_now();
-    shift.done_before = done;
+    sleep(me, posted_on);
+    shift = {.begin = os::monotonic_now(), .done_before = done};
   }
   worker(me).intent.store(0, std::memory_order_release);
   return Claim::leave;

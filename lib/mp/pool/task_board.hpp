@@ -209,11 +209,12 @@ class alignas(alignof(WorkerEntry)) TaskBoard {
   // Puts a filled slot in line and lets the workers see it, `under_way` tasks of the owner being posted or not yet freed.
   // Throws SharedMemoryFull, the slot then being free. Says which was put in line before it, kNoTask if none was, for ring().
   std::uint32_t post(std::uint32_t index, std::uint64_t under_way);
-  static constexpr std::uint32_t kNoTask = ~0u;
+  static constexpr std::uint32_t kNoTask = ~0u, kLarge = kNoTask - 1;
   // The slot again in line after its worker's death; as post().
   void post_again(std::uint32_t index, std::uint32_t dead_worker);
   // After a post: wakes a worker if none is looking and one sleeps. That with the lowest number: its caches are warm, and the others may
-  // sleep on. Where as many as there are CPUs are awake, or those awake are quick, that is left to more_hands().
+  // sleep on. Where as many as there are CPUs are awake, or those awake are quick, that is left to more_hands(). `before`: as post() said, or
+  // kLarge where what was posted is a chunk of a map, which is never tiny.
   void ring(std::uint32_t before) noexcept;
   // The supervisor's: whether to call again a millisecond later. Tasks wait and workers sleep: if those awake have done few tasks
   // in the last millisecond, because tasks are long or sleep themselves, it wakes as many again. A stream of tiny tasks on more workers
@@ -276,17 +277,18 @@ class alignas(alignof(WorkerEntry)) TaskBoard {
   bool try_claim(std::uint32_t me, std::uint32_t& index) noexcept;
   bool nothing_to_do() const noexcept { return !pending() && !closing_.load(std::memory_order_relaxed); }
   bool look(std::uint32_t me, std::uint32_t posted_on, std::uint32_t crowd) noexcept;
-  bool sleep(std::uint32_t me, std::uint32_t posted_on) noexcept;  // whether it was rung
+  void sleep(std::uint32_t me, std::uint32_t posted_on) noexcept;
   bool ring_one() noexcept;
   bool are_quick(std::uint32_t before) noexcept;
-  static constexpr std::uint32_t kOneself = kNoTask - 1;  // before what a worker rings for, who has just claimed one
+  static constexpr std::uint32_t kOneself = kNoTask - 2;  // before what a worker rings for, who has just claimed one
   // A worker's, from when it wakes up until it sleeps again: its tasks, and when it was last seen to have done them all.
   struct Shift {
     std::chrono::nanoseconds begin{0}, end{0};
     std::uint64_t done_before = 0, done = 0;
-    bool rung = false;
+    bool chunks = false;
   };
   void judge(const Shift& shift, std::uint64_t done) noexcept;
+  void say_tiny(bool tiny) noexcept;
   std::uint32_t awake() const noexcept { return workers_ - asleep_.size(workers_); }
   bool short_of_hands() const noexcept { return asleep_.first(workers_) != workers_ && pending(); }
 
