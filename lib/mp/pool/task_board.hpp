@@ -23,6 +23,9 @@
 // State word: bits 0-3 phase, 4 someone sleeps on it, 5 report its end to the supervisor, 8-31 worker, 32-63 generation.
 // The low half is the futex word.
 //
+// Hints, which decide only who is woken: `tiny_`, `last_`, `done_then_`, `watched_`. They are read and written relaxed (`last_` under the lock
+// of those who post); one that is wrong, or left so by a kill, costs a wake-up too many or lets a task wait for more_hands(), a millisecond or two.
+//
 // *Memory ordering*: what the owner wrote before post() is visible to the worker that claims; what the worker wrote
 // before publish() is visible to whoever sees done.
 // *If a process is killed*: a worker in mid-task: its slot stays claimed by it until the owner settles the matter

@@ -1,18 +1,12 @@
 #include <mp/pool/executor.hpp>
 
 #include <doctest/doctest.h>
-#include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
-#include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <memory>
-#include <mutex>
 #include <numeric>
 #include <optional>
 #include <set>
@@ -28,6 +22,7 @@
 #include <mp/sync/value.hpp>
 
 #include "child.hpp"
+#include "heir.hpp"
 
 using namespace std::chrono_literals;
 
@@ -44,41 +39,6 @@ int crash_on(int x, int victim) {
   if (x == victim) ::raise(SIGKILL);
   return x;
 }
-std::vector<pid_t> children_of(pid_t pid) {
-  std::vector<pid_t> children;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    std::ifstream file(entry.path() / "stat");
-    std::string stat;
-    std::getline(file, stat);
-    pid_t child = 0, parent = 0;
-    if (std::sscanf(stat.c_str(), "%d (%*[^)]) %*c %d", &child, &parent) == 2 && parent == pid)
-      children.push_back(child);
-  }
-  return children;
-}
-
-// Until the zygote of a pool with one worker has forked who goes on in its place.
-void await_heir(mp::ProcessPoolExecutor& pool) {
-  REQUIRE(test::eventually([&] { return children_of(pool.submit([] { return ::getppid(); }).result(30s)).size() == 2; },
-                           20s));
-}
-
-// Kills the zygote of a pool and waits until its workers are gone with it: a task that is posted afterwards is not theirs. Returns what
-// was killed. `rest`: for how long the pool has nothing to do before.
-pid_t kill_zygote(mp::ProcessPoolExecutor& pool, std::chrono::milliseconds rest = {}) {
-  const pid_t zygote = pool.submit([] { return ::getppid(); }).result(30s);
-  const std::vector<pid_t> children = children_of(zygote);
-  std::this_thread::sleep_for(rest);
-  ::kill(zygote, SIGKILL);
-  // An heir lives on.
-  CHECK(test::eventually(
-      [&] {
-        return std::count_if(children.begin(), children.end(), [](pid_t pid) { return ::kill(pid, 0) == 0; }) <= 1;
-      },
-      20s));
-  return zygote;
-}
-
 void sleep_for_ever() {
   for (;;) ::pause();
 }
@@ -103,7 +63,7 @@ TEST_CASE("a task runs in a process of its own and its value comes back") {
 
 TEST_CASE("large values go to a worker and back, alone, nested and beside handles, and leave no memory behind") {
   mp::ProcessPoolExecutor pool(1);
-  await_heir(pool);
+  test::await_heir(pool);
   const std::size_t before = mp::memory::bytes_in_use();
   for (std::size_t size : {8'191, 8'192, 8'193, 100'000, 5'000'000}) {
     std::vector<double> numbers(size);
@@ -449,80 +409,6 @@ TEST_CASE("wait and as_completed see tasks as they end") {
   CHECK(done.size() == 50);
   CHECK(not_done.size() == 1);
   CHECK(hanging.kill());
-}
-
-TEST_CASE("a pool whose zygote is killed goes on with new workers") {
-  mp::ProcessPoolExecutor pool(2);
-  kill_zygote(pool);
-  int values = 0;
-  for (int i = 0; i < 100; ++i) {
-    try {
-      values += pool.submit(square, i).result(30s) == i * i;
-    } catch (const mp::WorkerCrashed&) {}
-  }
-  CHECK(values >= 98);
-}
-
-// Nothing rings for the death of a zygote: its workers die by the kernel's hand, and it was to tell of them.
-TEST_CASE("the death of a zygote is noticed though nobody waits for a result, in a busy pool as in an idle one") {
-  mp::ProcessPoolExecutor pool(2);
-  for (bool busy : {false, true}) {
-    CAPTURE(busy);
-    std::atomic<int> called{0};
-    std::optional<mp::Future<void>> task;
-    if (busy) {
-      task = pool.submit(sleep_for_ever);
-      task->add_done_callback([&](auto&) { ++called; });
-      REQUIRE(test::eventually([&] { return task->running(); }, 20s));
-    }
-    kill_zygote(pool, 50ms);  // all asleep that will sleep
-    if (!busy) pool.submit(square, 3).add_done_callback([&](auto& f) { called += f.result() == 9; });
-    REQUIRE(test::eventually([&] { return called == 1; }, 20s));
-    if (!busy) continue;
-    try {
-      task->result();
-      FAIL("a task outlived its zygote");
-    } catch (const mp::WorkerCrashed& e) {
-      CHECK(e.details().signal == SIGKILL);  // nobody has its exit code any more, but this is how it ends
-    }
-  }
-}
-
-// Forked by the owner's supervisor, they would be copies of a program in the midst of something: of a lock that somebody holds, say.
-TEST_CASE("workers after a zygote's death are copies of the program as it was when the pool began") {
-  static std::mutex mutex;
-  static int number;
-  number = 1;
-  mp::ProcessPoolExecutor pool(1);
-  number = 2;
-  std::lock_guard guard(mutex);
-  std::set<pid_t> zygotes;
-  for (int death = 0; death < 3; ++death) {
-    CAPTURE(death);
-    await_heir(pool);
-    zygotes.insert(kill_zygote(pool));
-    auto task = pool.submit(mp::TaskOptions{.timeout = 20s}, [] {
-      std::lock_guard inside(mutex);
-      return number;
-    });
-    CHECK(task.result(30s) == 1);
-  }
-  CHECK(zygotes.size() == 3);
-}
-
-TEST_CASE("zygotes killed at their birth are replaced until one gets through") {
-  static test::Shared<std::atomic<int>> to_die;
-  static const int registered = ::pthread_atfork(nullptr, nullptr, [] {
-    if (*to_die > 0 && to_die->fetch_sub(1) > 0) ::raise(SIGKILL);
-  });
-  REQUIRE(registered == 0);
-  for (int i = 0; i < 3; ++i) {
-    *to_die = 8;
-    mp::ProcessPoolExecutor pool(2);
-    CHECK(pool.submit(square, 6).result(30s) == 36);
-    CHECK(*to_die <= 0);
-    *to_die = 0;
-  }
 }
 
 // Workers beyond the number of CPUs are woken only once tasks wait for a while.
