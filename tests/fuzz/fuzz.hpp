@@ -133,7 +133,7 @@ class Prey {
       case 2: return small() + in.get<std::uint16_t>() % (2 * kSmall);
       case 3: return large() + in.get<std::uint32_t>() % (2 * kLarge);
       case 4: return 0;
-      case 5: return mp::memory::detail::capacity - in.get<std::uint16_t>();
+      case 5: return mp::memory::detail::end_of_blocks - in.get<std::uint16_t>();
       case 6: return in.get<std::uint16_t>();  // the arena's own tables
       default: return mine(in.get<std::uint64_t>());
     }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # usage: seam.sh LIB_MP
 # Fails if a file of the library makes a system call that does not pass the seam, os/call.hpp: no test could make it fail.
-# A call is `::name(`; it passes the seam where it stands inside `call(Call::...)` or `call_again(Call::...)`, or in a lambda of the
+# A call is `::name(`, or `system_call(SYS_name` (os/system_call.hpp); it passes the seam where it stands inside `call(Call::...)` or `call_again(Call::...)`, or in a lambda of the
 # same function that is handed to one of these by name.
 cd "$1" || exit 1
 
@@ -17,7 +17,7 @@ calls='accept accept4 access bind brk chdir chmod chown clone close close_range 
   renameat rmdir sched_getaffinity sched_setaffinity sched_setparam sched_setscheduler select semget sem_open send sendfile sendmmsg
   sendmsg sendto setgid setns setpgid setpriority setrlimit setsid setsockopt setuid shmat shmget shm_open shm_unlink
   shutdown sigaction sigaltstack signal signalfd sigprocmask pthread_sigmask sigqueue sigsuspend sigtimedwait sigwait sigwaitinfo
-  sleep socket socketpair splice stat statfs statvfs statx symlink syscall system tgkill timerfd_create timerfd_settime timer_create
+  sleep socket socketpair splice stat statfs statvfs statx symlink syscall system_call system tgkill timerfd_create timerfd_settime timer_create
   timer_settime truncate umask uname unlink unlinkat unshare usleep vfork vmsplice wait wait3 wait4 waitid waitpid write writev'
 
 # NAME|FILE|WHY: what may be called directly, in FILE or (*) everywhere.
@@ -25,7 +25,6 @@ exceptions='close|*|the descriptor is gone whatever it returns
 munmap|*|fails only for what is not mapped as a whole
 nanosleep|*|a nap cut short is followed by another look
 usleep|*|as nanosleep
-getrusage|*|fails only for a wrong argument
 sigaction|*|fails only for a wrong argument
 signal|*|as sigaction
 sigprocmask|*|fails only for a wrong argument
@@ -34,9 +33,12 @@ sigaltstack|process/crash.cpp|without the stack of its own a stack overflow is t
 prctl|process/crash.cpp|whatever it returns, the process ends now
 open|process/crash.cpp|in the handler of a crash, where no hook of a test must run
 read|process/crash.cpp|likewise
-syscall SYS_gettid|*|cannot fail
-syscall SYS_tgkill|process/crash.cpp|the last act of a dying process
-syscall SYS_clock_gettime|os/life.cpp|cannot fail: a clock that there is'
+syscall number|os/system_call.hpp|what others are made of, on a processor that is not known here
+system_call long|os/system_call.hpp|its declaration
+system_call SYS_gettid|*|cannot fail
+system_call SYS_getrusage|os/life.cpp|fails only for a wrong argument
+system_call SYS_tgkill|process/crash.cpp|the last act of a dying process
+system_call SYS_clock_gettime|os/life.cpp|cannot fail: a clock that there is'
 
 find . -name '*.[ch]pp' | sort | xargs awk -v names="$calls" -v listed="$exceptions" '
   function look(file,    text, i, c, depth, top, before, name, rest, line, seam, key, skip) {
@@ -50,9 +52,9 @@ find . -name '*.[ch]pp' | sort | xargs awk -v names="$calls" -v listed="$excepti
         before = substr(text, i > 40 ? i - 40 : 1, i > 40 ? 40 : i - 1)
         rest = substr(text, i + 1, 60)
         if (!seam && before ~ /(^|[^A-Za-z0-9_])call(_again)?$/ && rest ~ /^[ \n]*(os::|mp::os::)?Call::/) seam = depth
-        if (before ~ /(^|[^A-Za-z0-9_>])::[a-z_0-9]+$/) {
-          match(before, /::[a-z_0-9]+$/); name = substr(before, RSTART + 2)
-          if (name == "syscall") { match(rest, /^[A-Za-z0-9_]+/); key = name " " substr(rest, 1, RLENGTH) } else key = name
+        if (before ~ /(^|[^A-Za-z0-9_>])(::[a-z_0-9]+|(os::)?system_call)$/) {
+          match(before, /[a-z_0-9]+$/); name = substr(before, RSTART)
+          if (name ~ /^(system_|sys)call$/) { match(rest, /^[A-Za-z0-9_]+/); key = name " " substr(rest, 1, RLENGTH) } else key = name
           if ((name in call) && !seam && !handed(text, i)) {
             skip = ((key, "*") in why) ? key SUBSEP "*" : key SUBSEP file
             if (skip in why) used[skip] = 1

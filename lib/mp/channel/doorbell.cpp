@@ -88,17 +88,15 @@ void start_helper(Doorbell& d) {
   d.helper_runs = true;
 }
 
-[[maybe_unused]] const bool registered = [] {
-  memory::at_fork_in_child([]() noexcept {
-    if (!used.load(std::memory_order_relaxed)) return;
-    used.store(false, std::memory_order_relaxed);
-    auto* fresh = new Doorbell;
-    fresh->inherited = current;
-    current = fresh;
-    detail::open_doorbells.store(0, std::memory_order_relaxed);
-  });
-  return true;
-}();
+[[gnu::hot]] void after_fork() noexcept {
+  if (!used.load(std::memory_order_relaxed)) return;
+  used.store(false, std::memory_order_relaxed);
+  auto* fresh = new Doorbell;
+  fresh->inherited = current;
+  current = fresh;
+  detail::open_doorbells.store(0, std::memory_order_relaxed);
+}
+[[maybe_unused]] const bool registered = (memory::at_fork_in_child(after_fork), true);
 
 }  // namespace
 

@@ -1,7 +1,10 @@
 // The family's one shared-memory object: everything shared lies in it and is named by its offset, so that a name means
 // the same in every process of the family wherever the arena is mapped there.
 //
-//   | header | members (family.hpp) | page words | page bitmaps | page 0 | page 1 | ...
+//   | header | members (family.hpp) | page 0 | page 1 | ... | page words | page bitmaps |
+//
+// The first pages lie near the members: a new process, which looks at its entry there and at its record in one of the first pages, has
+// one page table of the arena's to make.
 //
 // Pages are 64 KiB. A page is free, a slab of equal blocks, or part of a large run. Blocks up to 32 KiB come from slabs,
 // larger ones are runs of whole pages.
@@ -40,9 +43,10 @@ using Tag = std::uint32_t;
 inline constexpr Tag kNobody = 0;
 
 namespace detail {
-inline std::byte* base = nullptr;      // where this process has mapped the arena; set once by start()
-inline std::uint64_t capacity = 0;     // bytes reserved there
-inline std::uint64_t first_block = 0;  // blocks lie from here on; before it, what only this room may touch
+inline std::byte* base = nullptr;   // where this process has mapped the arena; set once by start()
+inline std::uint64_t capacity = 0;  // bytes reserved there
+// Blocks lie between these two; before and behind them, what only this room may touch.
+inline std::uint64_t first_block = 0, end_of_blocks = 0;
 }  // namespace detail
 
 // Makes this process's family (or joins the one it was born into: os/launch.hpp) if that has not happened yet. Every function that
@@ -106,7 +110,7 @@ inline void map_ahead(const void* p, std::size_t size) noexcept {
 // Whether `size` bytes from `offset` on lie where blocks can be: two comparisons, no look at memory. Keeps a wrong offset out of the
 // arena's own tables and from leading out of it, no more.
 inline bool lies_inside(Offset offset, std::uint64_t size) noexcept {
-  return offset >= detail::first_block && size <= detail::capacity && offset <= detail::capacity - size;
+  return offset >= detail::first_block && size <= detail::end_of_blocks && offset <= detail::end_of_blocks - size;
 }
 
 // Size of the block that `offset` lies in, 0 if it lies in none.

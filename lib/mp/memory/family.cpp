@@ -13,6 +13,7 @@
 #include "mp/os/call.hpp"
 #include "mp/os/clock.hpp"
 #include "mp/os/fence.hpp"
+#include "mp/os/fork_page.hpp"
 #include "mp/os/launch.hpp"
 #include "mp/os/life.hpp"
 #include "mp/os/private_fd.hpp"
@@ -21,6 +22,11 @@
 #include "mp/os/threads.hpp"
 
 namespace mp::memory {
+
+namespace detail {
+MP_FORK_PAGE std::mutex heap_mutex, bag_mutex;
+MP_FORK_PAGE std::atomic<Tag> my_tag{kNobody};
+}  // namespace detail
 
 using namespace detail;
 
@@ -42,13 +48,16 @@ constexpr Tag make_tag(std::size_t index, std::uint32_t generation) noexcept {
 }
 constexpr std::uint32_t generation_of(Tag tag) noexcept { return tag >> 12 & 0x7ffff; }
 
-// What the child of the fork under way in this thread shall be, and whether fork_as() is who makes it (and holds bag_mutex).
-thread_local Tag fork_ticket = kNobody;
-thread_local bool forking_as = false;
-thread_local int errno_before_fork = 0;
+// The fork under way, guarded by bag_mutex: what its child shall be, and, of a plain fork(2), the errno that was there before. No
+// variables of a thread: those lie in a page that the parent need not write.
+MP_FORK_PAGE Tag fork_ticket = kNobody;
+MP_FORK_PAGE int errno_before_fork = 0;
+// The thread that is in fork_as(), which has taken bag_mutex itself; 0: none.
+MP_FORK_PAGE std::atomic<pthread_t> forking_as{0};
+bool is_forking_as() noexcept { return forking_as.load(std::memory_order_relaxed) == ::pthread_self(); }
 
 // The entry of a child of a plain fork(2) that seems to have failed; guarded by bag_mutex.
-Tag unborn = kNobody;
+MP_FORK_PAGE Tag unborn = kNobody;
 
 // How long an entry whose maker has died waits for its process, which may be just about to speak (a daemon's fork).
 constexpr std::chrono::seconds kBirth{5};
@@ -157,31 +166,30 @@ Tag prepare_plain_child() noexcept {
 }
 
 void before_fork() {
-  if (!forking_as) {
+  if (!is_forking_as()) {
     bag_mutex.lock();
     fork_ticket = prepare_plain_child();
+    errno_before_fork = std::exchange(errno, 0);
   }
   heap_mutex.lock();
-  errno_before_fork = std::exchange(errno, 0);
 }
 
 void after_fork_in_parent() {
-  // These handlers are not told whether fork(2) failed, but then errno is set.
-  int error = errno ? errno : errno_before_fork;
   heap_mutex.unlock();
-  if (!forking_as) {
-    if (errno != 0) unborn = fork_ticket;
-    fork_ticket = kNobody;
-    bag_mutex.unlock();
-  }
+  if (is_forking_as()) return;
+  // These handlers are not told whether fork(2) failed, but then errno is set.
+  const int error = errno ? errno : errno_before_fork;
+  if (errno != 0) unborn = fork_ticket;
+  fork_ticket = kNobody;
+  bag_mutex.unlock();
   errno = error;
 }
 
 // Hot, as all that a fork child runs in each case: such functions lie side by side in the program, so that it faults in one
 // stretch of code instead of three.
 [[gnu::hot]] void after_fork_in_child() {
-  Tag ticket = std::exchange(fork_ticket, kNobody);
-  bool was_enlisted = std::exchange(forking_as, false);
+  const Tag ticket = std::exchange(fork_ticket, kNobody);
+  const bool was_enlisted = forking_as.exchange(0, std::memory_order_relaxed) != 0;
   unborn = kNobody;
   // Anew rather than unlocked: that needs no page of the C library's code.
   new (&heap_mutex) std::mutex;
@@ -343,29 +351,32 @@ void orphan(Tag tag, Tag maker) noexcept {
     return -1;
   }
   fork_ticket = child;
-  forking_as = true;
-  pid_t pid = os::call_again(os::Call::fork, [] { return ::fork(); });
+  forking_as.store(::pthread_self(), std::memory_order_relaxed);
+  const pid_t pid = os::call_again(os::Call::fork, [] { return ::fork(); });
   if (pid == 0) return 0;
-  int saved = errno;
-  forking_as = false;
+  const int error = pid < 0 ? errno : 0;
+  forking_as.store(0, std::memory_order_relaxed);
   fork_ticket = kNobody;
   bag_mutex.unlock();
-  if (pid < 0) dismiss(child);
+  if (pid < 0) {
+    dismiss(child);
+    errno = error;
+  }
   if (pid > 0) {
     // It may die before it says so itself.
     std::int32_t unknown = 0;
     if (state_of(index_of(child)).generation() == generation_of(child))
       member(child).pid.compare_exchange_strong(unknown, pid, std::memory_order_release, std::memory_order_relaxed);
   }
-  errno = saved;
   return pid;
 }
 
 void at_retirement(void (*hook)(Tag, Offset) noexcept) noexcept { retirement_hook = hook; }
 
-bool retire(Tag tag) noexcept {
-  std::size_t index = index_of(tag);
-  if (alive(tag)) return false;
+bool retire(Tag tag) noexcept { return !alive(tag) && bury(tag); }
+
+bool bury(Tag tag) noexcept {
+  const std::size_t index = index_of(tag);
   State now = state_of(index);
   if (now.generation() != generation_of(tag) || now.phase() == Phase::free) return false;
   if (now.phase() == Phase::retiring && alive(now.by())) return false;

@@ -37,7 +37,7 @@ struct alignas(128) Member {
 
 namespace detail {
 // This process. Written when it becomes a member, also in a fork child before anything else runs there.
-inline std::atomic<Tag> my_tag{kNobody};
+extern std::atomic<Tag> my_tag;
 Tag become_somebody();
 }  // namespace detail
 
@@ -84,6 +84,8 @@ int arena_fd();
 
 // Releases what `tag`, found dead, has held. False if it lives, or another process is doing it.
 bool retire(Tag tag) noexcept;
+// The same for one that the caller knows to be dead, having reaped it: the kernel is not asked again.
+bool bury(Tag tag) noexcept;
 
 // Retires every dead member, at most once in 20 ms for the whole family; called by whoever has waited in vain for a while.
 void sweep() noexcept;

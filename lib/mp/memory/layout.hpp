@@ -39,8 +39,7 @@ inline Arena& arena() noexcept { return *at<Arena>(0); }
 
 // The descriptor, and the private locks that a fork must find free. Set up by start() and join().
 inline int arena_descriptor = -1;
-inline std::mutex heap_mutex;
-inline std::mutex bag_mutex;
+extern std::mutex heap_mutex, bag_mutex;  // family.cpp
 
 // Maps a new or an inherited arena: sets base, capacity, arena_descriptor (family.cpp calls them once).
 void map_new_arena();

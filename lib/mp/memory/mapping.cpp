@@ -80,12 +80,11 @@ void map_new_arena() {
   detail::capacity = size;
   arena_descriptor = fd.release();
 
-  std::uint64_t words = kMembers + sizeof(Member) * kMaxMembers;
-  std::uint64_t pages = (size - words - kPage * 3) / (kPage + kBitmapWords * 8 + 8);
   auto round = [](std::uint64_t n) { return (n + kPage - 1) / kPage * kPage; };
-  words = round(words);
-  std::uint64_t bitmaps = round(words + pages * 8), first_page = round(bitmaps + pages * kBitmapWords * 8);
-  pages = (size - first_page) / kPage;
+  const std::uint64_t first_page = round(kMembers + sizeof(Member) * kMaxMembers);
+  // As many as leave room behind them for what is said of them, whose two tables are rounded up to pages.
+  const std::uint64_t pages = (size - first_page - 2 * kPage) / (kPage + kBitmapWords * 8 + 8);
+  const std::uint64_t words = first_page + pages * kPage, bitmaps = words + round(pages * 8);
   Arena& a = *new (detail::base) Arena{};
   a.layout = kLayout;
   a.agreed_base = reinterpret_cast<std::uint64_t>(detail::base);
@@ -98,13 +97,14 @@ void map_new_arena() {
   a.committed_bytes.store(kMembers, std::memory_order_relaxed);
   a.magic = kMagic;
   detail::first_block = first_page;
+  detail::end_of_blocks = words;
 }
 
 void unmap_arena() noexcept {
   ::munmap(detail::base, detail::capacity);
   ::close(std::exchange(arena_descriptor, -1));
   detail::base = nullptr;
-  detail::capacity = 0;
+  detail::capacity = detail::first_block = detail::end_of_blocks = 0;
 }
 
 void map_inherited_arena(int fd) {
@@ -117,8 +117,9 @@ void map_inherited_arena(int fd) {
     return reinterpret_cast<std::intptr_t>(::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 0));
   }));
   if (head == MAP_FAILED) throw os::refused(errno, "mmap", "the inherited shared memory");
-  std::uint64_t size = head->capacity, agreed = head->agreed_base, first = head->first_page;
-  bool ours = head->magic == kMagic && head->layout == kLayout && first < size && os::is_private_file(fd, size);
+  std::uint64_t size = head->capacity, agreed = head->agreed_base, first = head->first_page, end = head->words;
+  bool ours =
+      head->magic == kMagic && head->layout == kLayout && first < end && end < size && os::is_private_file(fd, size);
   ::munmap(head, 4096);
   if (!ours) throw Error("the inherited descriptor is not the shared memory of this version of mp");
   void* where = map_at(agreed, size, fd);
@@ -127,6 +128,7 @@ void map_inherited_arena(int fd) {
   detail::base = static_cast<std::byte*>(where);
   detail::capacity = size;
   detail::first_block = first;
+  detail::end_of_blocks = end;
   arena_descriptor = fd;
 }
 

@@ -1,14 +1,13 @@
 #include "mp/os/futex.hpp"
 
 #include <linux/futex.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <cerrno>
 
 #include "mp/os/call.hpp"
 #include "mp/os/clock.hpp"
+#include "mp/os/system_call.hpp"
 
 namespace mp::os {
 namespace {
@@ -44,15 +43,17 @@ constexpr long kFutexWaitv = 449;  // the same number on every architecture
                               std::chrono::nanoseconds limit) noexcept {
   if (limit <= limit.zero()) return Woken::timed_out;
   timespec t = to_timespec(limit);
-  return outcome(call(Call::futex, [&] { return ::syscall(SYS_futex, &word, FUTEX_WAIT, expected, &t, nullptr, 0); }));
+  return outcome(
+      call(Call::futex, [&] { return system_call(SYS_futex, &word, FUTEX_WAIT, expected, &t, nullptr, 0); }));
 }
 
 [[gnu::hot]] int futex_wake(const std::atomic<std::uint32_t>& word, int count) noexcept {
-  int saved = errno;
-  long woken =
-      call_again(Call::futex_wake, [&] { return ::syscall(SYS_futex, &word, FUTEX_WAKE, count, nullptr, nullptr, 0); });
+  const int saved = errno;
+  const long woken = call_again(Call::futex_wake,
+                                [&] { return system_call(SYS_futex, &word, FUTEX_WAKE, count, nullptr, nullptr, 0); });
+  if (woken >= 0) return static_cast<int>(woken);
   errno = saved;
-  return woken > 0 ? static_cast<int>(woken) : 0;
+  return 0;
 }
 
 Woken futex_wait_any(const FutexWaiter* waiters, int count, std::chrono::nanoseconds limit) noexcept {
@@ -63,7 +64,7 @@ Woken futex_wait_any(const FutexWaiter* waiters, int count, std::chrono::nanosec
     list[i] = {waiters[i].expected, reinterpret_cast<std::uintptr_t>(waiters[i].word), kFutex32, 0};
   timespec until = to_timespec(monotonic_now() + limit);
   long result =
-      call(Call::futex_waitv, [&] { return ::syscall(kFutexWaitv, list, count, 0, &until, CLOCK_MONOTONIC); });
+      call(Call::futex_waitv, [&] { return system_call(kFutexWaitv, list, count, 0, &until, CLOCK_MONOTONIC); });
   if (result < 0 && errno == ENOSYS) {
     auto millisecond = std::chrono::nanoseconds(1'000'000);
     return futex_wait(*waiters[0].word, waiters[0].expected, limit < millisecond ? limit : millisecond);

@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,6 +16,7 @@
 #include "mp/errors.hpp"
 #include "mp/os/call.hpp"
 #include "mp/os/limit.hpp"
+#include "mp/os/system_call.hpp"
 
 namespace mp::os {
 namespace {
@@ -53,7 +53,7 @@ Stat read_stat(pid_t pid) noexcept {
 }
 
 int raw_pidfd_open(pid_t pid) noexcept {
-  return static_cast<int>(call_again(Call::pidfd_open, [&] { return ::syscall(SYS_pidfd_open, pid, 0); }));
+  return static_cast<int>(call_again(Call::pidfd_open, [&] { return system_call(SYS_pidfd_open, pid, 0); }));
 }
 
 // struct pidfd_info of <linux/pidfd.h> as of 6.15; older headers lack it.
@@ -77,14 +77,14 @@ bool exiting(pid_t pid) noexcept {
 }
 
 [[gnu::hot]] Life this_life() noexcept {
-  // The system call itself: a fork child would have to fault in what the C library's way to the clock touches.
+  // The kernel itself: a fork child would have to fault in what the C library's way to the clock touches.
   timespec now{};
-  ::syscall(SYS_clock_gettime, CLOCK_BOOTTIME, &now);
+  system_call(SYS_clock_gettime, CLOCK_BOOTTIME, &now);
   constexpr std::uint64_t ticks = 100, tick = 1'000'000'000 / ticks;  // USER_HZ, the unit of /proc everywhere
   return {::getpid(), static_cast<std::uint64_t>(now.tv_sec) * ticks + static_cast<std::uint64_t>(now.tv_nsec) / tick};
 }
 
-Usage usage_from(const void* rusage) noexcept {
+[[gnu::hot]] Usage usage_from(const void* rusage) noexcept {
   const auto& used = *static_cast<const ::rusage*>(rusage);
   const auto ns = [](const timeval& t) {
     return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(t.tv_usec) * 1'000;
@@ -100,9 +100,9 @@ std::uint64_t cpu_time_of(pid_t pid) noexcept {
   return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(t.tv_nsec);
 }
 
-Usage usage_now() noexcept {
+[[gnu::hot]] Usage usage_now() noexcept {
   rusage used{};
-  ::getrusage(RUSAGE_SELF, &used);
+  system_call(SYS_getrusage, RUSAGE_SELF, &used);
   return usage_from(&used);
 }
 
@@ -140,12 +140,12 @@ UniqueFd open_pidfd(pid_t pid) {
 }
 
 bool send_signal(int pidfd, int signal) noexcept {
-  return call_again(Call::kill, [&] { return ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }) == 0;
+  return call_again(Call::kill, [&] { return system_call(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }) == 0;
 }
 
 bool is_child(int pidfd) noexcept {
   return call_again(Call::waitid, [&] {
-           return ::syscall(SYS_waitid, P_PIDFD, pidfd, nullptr, WEXITED | WNOHANG | WNOWAIT | __WALL, nullptr);
+           return system_call(SYS_waitid, P_PIDFD, pidfd, nullptr, WEXITED | WNOHANG | WNOWAIT | __WALL, nullptr);
          }) == 0;
 }
 
@@ -154,7 +154,7 @@ std::optional<int> exit_status(int pidfd, Usage* told) noexcept {
   rusage used{};
   // The system call itself: glibc's waitid() has no rusage. __WALL: also children that were not made with SIGCHLD.
   auto reaped = call_again(
-      Call::waitid, [&] { return ::syscall(SYS_waitid, P_PIDFD, pidfd, &info, WEXITED | WNOHANG | __WALL, &used); });
+      Call::waitid, [&] { return system_call(SYS_waitid, P_PIDFD, pidfd, &info, WEXITED | WNOHANG | __WALL, &used); });
   if (reaped == 0 && info.si_pid != 0) {
     if (told) *told = usage_from(&used);
     return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;

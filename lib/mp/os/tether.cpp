@@ -10,6 +10,7 @@
 #include "mp/errors.hpp"
 #include "mp/os/call.hpp"
 #include "mp/os/fd.hpp"
+#include "mp/os/fork_page.hpp"
 #include "mp/os/life.hpp"
 #include "mp/os/limit.hpp"
 #include "mp/os/private_fd.hpp"
@@ -18,8 +19,8 @@ namespace mp::os {
 namespace {
 
 // Written under `making`; read in fork children, where no other thread lives.
-int read_end = -1, write_end = -1;
-std::mutex making;
+MP_FORK_PAGE int read_end = -1, write_end = -1;
+MP_FORK_PAGE std::mutex making;
 
 }  // namespace
 

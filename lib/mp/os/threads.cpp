@@ -1,6 +1,7 @@
 #include "mp/os/threads.hpp"
 
 #include <signal.h>
+#include <sys/single_threaded.h>
 #include <sys/stat.h>
 
 #include <atomic>
@@ -9,12 +10,13 @@
 
 #include "mp/errors.hpp"
 #include "mp/os/call.hpp"
+#include "mp/os/fork_page.hpp"
 #include "mp/os/limit.hpp"
 
 namespace mp::os {
 namespace {
 
-std::atomic<unsigned> own_threads{0};
+MP_FORK_PAGE std::atomic<unsigned> own_threads{0};
 thread_local bool is_own = false;
 
 }  // namespace
@@ -30,6 +32,8 @@ LibraryThread::~LibraryThread() {
 }
 
 unsigned foreign_threads() noexcept {
+  // The C library's word: true as long as it has made no thread, at least.
+  if (__libc_single_threaded) return 0;
   // A directory's link count: itself, its name in its parent, and one for each directory in it.
   struct stat tasks;
   if (call_again(Call::stat, [&] { return ::stat("/proc/self/task", &tasks); }) != 0 || tasks.st_nlink < 3) return 0;

@@ -6,7 +6,6 @@
 #include <stdio_ext.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 #include <ext/stdio_sync_filebuf.h>
@@ -22,7 +21,10 @@
 #include "mp/errors.hpp"
 #include "mp/memory/family.hpp"
 #include "mp/os/call.hpp"
+#include "mp/os/fork_page.hpp"
 #include "mp/os/life.hpp"
+#include "mp/os/stdio.hpp"
+#include "mp/os/system_call.hpp"
 #include "mp/os/tether.hpp"
 #include "mp/os/threads.hpp"
 #include "mp/pickle/code.hpp"
@@ -33,8 +35,8 @@ namespace mp::process {
 namespace {
 
 // This process. `own`, `end_of` and `role` are written when it settles and by the fork hook; the rest under `mutex`. What it
-// is called stands in its record as long as it has not been renamed. Aligned, so that a fork child copies one page of it.
-struct alignas(256) Mine {
+// is called stands in its record as long as it has not been renamed.
+struct Mine {
   std::mutex mutex;
   std::atomic<Record*> own{nullptr};
   std::atomic<Tag> end_of{memory::kNobody};  // for whom the exit handler is registered
@@ -42,13 +44,12 @@ struct alignas(256) Mine {
   unsigned children = 0;
   std::string name;  // "": as in the record
 };
-static_assert(sizeof(Mine) == 256);
 union Undestroyed {  // it outlives every destructor
   constexpr Undestroyed() : mine() {}
   ~Undestroyed() {}
   Mine mine;
 };
-constinit Undestroyed storage;
+MP_FORK_PAGE constinit Undestroyed storage;
 Mine& mine() noexcept { return storage.mine; }
 
 // What the family knows of the calling process, or, in a child of the program's own fork(2), of the process that it is a copy of;
@@ -82,9 +83,17 @@ const bool hooked [[maybe_unused]] = [] {
 
 // Whether output may wait in a stream's buffer. The one that the standard streams begin with keeps none, it writes to
 // stdio; to know that costs a child nothing, to ask for a flush costs it pages of the C++ library.
-bool may_hold_output(const std::ostream& stream) {
-  const std::streambuf* buffer = stream.rdbuf();
-  return buffer && typeid(*buffer) != typeid(__gnu_cxx::stdio_sync_filebuf<char>);
+template <class Char>
+[[gnu::hot]] bool may_hold_output(const std::basic_ostream<Char>& stream) {
+  const std::basic_streambuf<Char>* buffer = stream.rdbuf();
+  return buffer && typeid(*buffer) != typeid(__gnu_cxx::stdio_sync_filebuf<Char>);
+}
+
+[[gnu::hot]] void flush_standard_streams() {
+  if (may_hold_output(std::cout)) std::cout.flush();
+  if (may_hold_output(std::clog)) std::clog.flush();
+  if (may_hold_output(std::wcout)) std::wcout.flush();
+  if (may_hold_output(std::wclog)) std::wclog.flush();
 }
 
 // The last of the library's acts in this process (on_exit(3): atexit does not tell the exit code).
@@ -96,9 +105,8 @@ bool may_hold_output(const std::ostream& stream) {
   stop_children();
   stop_forkserver();
   if (m.role == Role::root) return;
-  if (may_hold_output(std::cout)) std::cout.flush();
-  if (may_hold_output(std::clog)) std::clog.flush();
-  std::fflush(nullptr);
+  flush_standard_streams();
+  os::flush_files();
   if (Record* record = m.own.load(std::memory_order_relaxed)) {
     record->usage.store(os::usage_now());
     record->own_end.store(0x100u | (static_cast<std::uint32_t>(status) & 0xff), std::memory_order_release);
@@ -116,10 +124,9 @@ void tether(pid_t holder, int its_end) {
   if (!os::tether_to(holder, its_end)) ::_exit(128 + SIGKILL);
 }
 
-bool is_null_device(int fd) noexcept {
-  // The system call itself: the C library's needs a page of constants, which a fork child has yet to fault in.
+[[gnu::hot]] bool is_null_device(int fd) noexcept {
   struct stat file;
-  return os::call_again(os::Call::fstat, [&] { return ::syscall(SYS_fstat, fd, &file); }) == 0 &&
+  return os::call_again(os::Call::fstat, [&] { return os::system_call(SYS_fstat, fd, &file); }) == 0 &&
          S_ISCHR(file.st_mode) && file.st_rdev == ::makedev(1, 3);
 }
 
@@ -202,7 +209,7 @@ void report_uncaught() noexcept {
 namespace {
 
 // Of a server's child that has left the server's code and not yet begun as what it was forked to be.
-Record* reborn_as = nullptr;
+MP_FORK_PAGE Record* reborn_as = nullptr;
 
 template <class Body>
 [[gnu::hot]] int live_once(Record& record, Role role, const Body& body) noexcept {
@@ -230,15 +237,15 @@ int live_entry_once(Record& record, Role role) noexcept {
 }
 
 // With `code`, but for a server's child.
-[[noreturn]] void end_with(int code) noexcept {
+[[noreturn, gnu::hot]] void end_with(int code) noexcept {
   while (Record* record = std::exchange(reborn_as, nullptr)) code = live_entry_once(*record, Role::forked);
   std::exit(code);
 }
 
 }  // namespace
 
-[[gnu::hot]] void live(Record& record, Role role, const std::function<int()>& body) noexcept {
-  end_with(live_once(record, role, body));
+[[gnu::hot]] void live(Record& record, Role role, Body body) noexcept {
+  end_with(live_once(record, role, [body] { return body.run(body.what); }));
 }
 
 void live_entry(Record& record, Role role) noexcept { end_with(live_entry_once(record, role)); }
@@ -250,7 +257,7 @@ void drop_payload() noexcept {
 }
 
 void watch_own_end() {
-  static std::mutex registering;
+  MP_FORK_PAGE static std::mutex registering;
   std::lock_guard guard(registering);
   if (mine().end_of.load(std::memory_order_relaxed) != memory::self()) {
     // A child of the program's own fork(2) ends like a root: its parent's handlers are its own business.
@@ -309,15 +316,10 @@ void fill_record(Record& record, const memory::Ref& ref, const std::string& name
 
 void flush_streams(unsigned other_threads) noexcept {
   try {
-    for (std::ostream* stream : {&std::cout, &std::clog})
-      if (may_hold_output(*stream)) stream->flush();
-    std::wcout.flush();
+    flush_standard_streams();
   } catch (...) {  // a stream that throws has its own user to tell
   }
-  if (other_threads == 0) {
-    std::fflush(nullptr);
-    return;
-  }
+  if (other_threads == 0) return os::flush_files();
   // fflush(nullptr) would wait for a thread that sits in a read of its stream.
   for (FILE* stream : {stdout, stderr}) {
     if (::ftrylockfile(stream) != 0) continue;

@@ -13,7 +13,6 @@
 
 #include <signal.h>
 
-#include <functional>
 #include <string>
 
 #include "mp/memory/ref.hpp"
@@ -27,8 +26,14 @@ enum class Role : std::uint8_t { root, forked, spawned };
 // catches crashes. Ends the process where the record was given up, or the one it is tethered to is gone.
 void settle(Record& record, Role role);
 
+// What a forked process runs: its exit code. No std::function: a fork child would map the code of that for this one call.
+struct Body {
+  int (*run)(void* what);
+  void* what;
+};
+
 // Settles, runs `body` and exits with the code it returns, or 1 if it throws.
-[[noreturn]] void live(Record& record, Role role, const std::function<int()>& body) noexcept;
+[[noreturn]] void live(Record& record, Role role, Body body) noexcept;
 
 // Settles and runs the entry of `record` with its payload.
 [[noreturn]] void live_entry(Record& record, Role role) noexcept;

@@ -6,6 +6,7 @@
 
 #include "mp/errors.hpp"
 #include "mp/os/call.hpp"
+#include "mp/os/fork_page.hpp"
 #include "mp/os/life.hpp"
 #include "mp/process/child.hpp"
 #include "mp/process/state.hpp"
@@ -27,7 +28,7 @@ union Undestroyed {  // it outlives every destructor
   ~Undestroyed() {}
   Children children;
 };
-constinit Undestroyed storage;
+MP_FORK_PAGE constinit Undestroyed storage;
 Children& children() noexcept { return storage.children; }
 
 void forget_child(const State& state) noexcept {

@@ -51,7 +51,7 @@ Launched take_hold(memory::Ref ref) {
   }
 }
 
-[[gnu::hot]] Launched launch_fork(memory::Ref ref, const std::function<int()>& body) {
+[[gnu::hot]] Launched launch_fork(memory::Ref ref, Body body) {
   Record& record = ref.as<Record>();
   record.awaits_holder = true;
   watch_own_end();

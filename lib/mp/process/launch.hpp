@@ -1,11 +1,10 @@
 // Bringing a process to life: fork, or executing the program afresh; what Process and Server have in common. Private to the room.
 #pragma once
 
-#include <functional>
-
 #include "mp/memory/ref.hpp"
 #include "mp/os/clock.hpp"
 #include "mp/os/private_fd.hpp"
+#include "mp/process/child.hpp"
 #include "mp/process/record.hpp"
 #include "mp/process/server.hpp"
 
@@ -19,7 +18,7 @@ struct Launched {
 
 // Forks the caller; `body` runs in the child and gives its exit code. `record` is filled and enlisted; when fork fails,
 // its member is dismissed. Warns of threads, flushes the streams. Throws OSError.
-Launched launch_fork(memory::Ref record, const std::function<int()>& body);
+Launched launch_fork(memory::Ref record, Body body);
 
 // Executes the program, which finds in the record what to run. Throws OSError; Error without freeze_support().
 Launched launch_spawn(memory::Ref record);

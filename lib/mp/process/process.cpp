@@ -134,7 +134,7 @@ void Process::set_daemon(bool daemon) {
   s.daemon = daemon;
 }
 
-void Process::run() {
+[[gnu::hot]] void Process::run() {
   if (target_) target_->call();
 }
 
@@ -175,10 +175,12 @@ process::Launched Process::launch_by_fork(process::State& s) {
     memory::dismiss(record.tag);
     throw;
   }
-  return process::launch_fork(std::move(ref), [this] {
-    run();
-    return 0;
-  });
+  return process::launch_fork(std::move(ref), {run_forked, this});
+}
+
+[[gnu::hot]] int Process::run_forked(void* process) {
+  static_cast<Process*>(process)->run();
+  return 0;
 }
 
 process::Launched Process::launch_by_spawn(process::State& s) {

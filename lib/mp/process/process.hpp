@@ -66,7 +66,7 @@ class TargetOf final : public Target {
   explicit TargetOf(G&& f, A&&... args) : f_(std::forward<G>(f)),
                                           args_(std::forward<A>(args)...) {}
 
-  void call() override { invoke(f_, args_); }
+  [[gnu::hot]] void call() override { invoke(f_, args_); }
 
   memory::Ref pack() const override {
     if constexpr (pickle::SendableCall<F, Args...>) {
@@ -80,7 +80,7 @@ class TargetOf final : public Target {
   }
 
  private:
-  static void invoke(F& f, std::tuple<Args...>& args) {
+  [[gnu::hot]] static void invoke(F& f, std::tuple<Args...>& args) {
     std::apply([&f](Args&... arg) { static_cast<void>(std::invoke(f, std::move(arg)...)); }, args);
   }
   static void load_and_call(pickle::Reader& r) {
@@ -149,6 +149,7 @@ class Process : public ProcessHandle {
 
  private:
   void finish() noexcept;
+  static int run_forked(void* process);
   process::Launched launch_by_fork(process::State& state);
   process::Launched launch_by_spawn(process::State& state);
   process::Launched launch_by_forkserver(process::State& state);

@@ -7,6 +7,7 @@
 
 #include "mp/memory/family.hpp"
 #include "mp/os/clock.hpp"
+#include "mp/os/fork_page.hpp"
 #include "mp/os/futex.hpp"
 #include "mp/os/life.hpp"
 #include "mp/process/child.hpp"
@@ -30,7 +31,7 @@ void on_retirement(memory::Tag tag, Offset object) noexcept {
 const bool listening [[maybe_unused]] = (memory::at_retirement(on_retirement), true);
 
 // Two threads that conclude at once: the first gets the kernel's answer, the second must not guess meanwhile.
-std::mutex concluding;
+MP_FORK_PAGE std::mutex concluding;
 
 constexpr auto kReapersTime = std::chrono::milliseconds(50);
 
@@ -44,7 +45,7 @@ int own_word(const Record& record) noexcept {
 
 }  // namespace
 
-void SharedUsage::store(const os::Usage& used) noexcept {
+[[gnu::hot]] void SharedUsage::store(const os::Usage& used) noexcept {
   user_time.store(used.user_time, std::memory_order_relaxed);
   system_time.store(used.system_time, std::memory_order_relaxed);
   peak_memory.store(used.peak_memory, std::memory_order_relaxed);
@@ -131,7 +132,7 @@ int conclude(Record& record, int pidfd) noexcept {
 void conclude_with(Record& record, int code, const os::Usage& used) noexcept {
   if (used.peak_memory) record.usage.store(used);
   move_on(record, Phase::running, make_status(Phase::ended, code));
-  memory::retire(record.tag);
+  memory::bury(record.tag);
   // Its own children are dead or dying, and nobody waits for them.
   if (code < 0) memory::sweep();
 }

@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,12 +14,14 @@
 #include "mp/errors.hpp"
 #include "mp/memory/family.hpp"
 #include "mp/os/call.hpp"
+#include "mp/os/fork_page.hpp"
 #include "mp/os/futex.hpp"
 #include "mp/os/launch.hpp"
 #include "mp/os/life.hpp"
 #include "mp/os/limit.hpp"
 #include "mp/os/private_fd.hpp"
 #include "mp/os/spin_lock.hpp"
+#include "mp/os/system_call.hpp"
 #include "mp/os/tether.hpp"
 #include "mp/pickle/code.hpp"
 #include "mp/process/child.hpp"
@@ -117,8 +118,9 @@ class Service {
     for (;;) {
       siginfo_t info{};
       rusage used{};
-      long found = os::call_again(
-          os::Call::waitid, [&] { return ::syscall(SYS_waitid, P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT, &used); });
+      long found = os::call_again(os::Call::waitid, [&] {
+        return os::system_call(SYS_waitid, P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT, &used);
+      });
       if (found != 0 || info.si_pid == 0) return;
       if (auto child = children_.find(info.si_pid); child != children_.end()) {
         int code = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
@@ -188,7 +190,7 @@ Server Server::zygote(const std::string& name) {
   record.holder_end = os::tether_end();
   auto state = std::make_unique<State>(State{memory::self(), {}});
   fill_record(record, ref, name, next_identity(), true);
-  state->server = launch_fork(std::move(ref), [] { return serve(0); });
+  state->server = launch_fork(std::move(ref), {[](void*) { return serve(0); }, nullptr});
   return Server(std::move(state));
 }
 
@@ -338,7 +340,7 @@ struct ForkServer {
   std::mutex mutex;
   Server server;
 };
-alignas(ForkServer) std::byte storage[sizeof(ForkServer)];  // it outlives every destructor
+MP_FORK_PAGE alignas(ForkServer) std::byte storage[sizeof(ForkServer)];  // it outlives every destructor
 ForkServer& fork_server() {
   static ForkServer& f = *new (storage) ForkServer;
   return f;
