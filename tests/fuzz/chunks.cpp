@@ -50,8 +50,8 @@ std::vector<fuzz::Seed> fuzz::seeds() {
   };
   pickle::Writer ints, texts;
   for (int i = 0; i < 4; ++i) {
-    pickle::dump(ints, i);
-    pickle::dump(texts, std::string("abc"));
+    write_item(ints, i);
+    write_item(texts, std::string("abc"));
   }
   return {
       {"array-to-array", head(0, 0, 0, kItems)},

@@ -48,6 +48,10 @@ void Writer::clear() noexcept {
   carried_.clear();
   pos_ = begin_;
   depth_ = 0;
+  forget_shared();
+}
+
+void Writer::forget_shared() noexcept {
   delete shared_;
   shared_ = nullptr;
 }

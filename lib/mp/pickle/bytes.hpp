@@ -103,6 +103,11 @@ class Writer {
   std::span<const memory::Offset> carried() const noexcept { return carried_; }
   // The message's new owner has taken over the counts.
   void detach() noexcept { carried_.clear(); }
+  // What follows is a message of its own: it is read without what was written so far.
+  void end_message() noexcept {
+    if (shared_ != nullptr) [[unlikely]]
+      forget_shared();
+  }
   // Begins again, releasing what was carried. Keeps the room it has spilled to.
   void clear() noexcept;
 
@@ -128,6 +133,7 @@ class Writer {
  private:
   void grow(std::size_t size);
   void free_spill() noexcept;
+  void forget_shared() noexcept;
   void dispose() noexcept;
 
   std::byte *begin_, *pos_, *limit_;

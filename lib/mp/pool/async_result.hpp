@@ -97,7 +97,7 @@ namespace pool {
 template <class R>
 class MapState final : public ValueState<Results<R>> {
  public:
-  explicit MapState(std::shared_ptr<MapSource<R>> source) : source_(std::move(source)), left_(source_->size()) {}
+  explicit MapState(std::shared_ptr<MapSource<R>> source) : source_(std::move(source)) {}
   // Nobody asks any more, but the map goes on.
   ~MapState() override {
     source_->on_done([keep = source_] {});
@@ -106,13 +106,7 @@ class MapState final : public ValueState<Results<R>> {
   FutureStatus status() noexcept override {
     return wait(os::Deadline(std::chrono::seconds(0))) ? FutureStatus::finished : FutureStatus::running;
   }
-  bool wait(const os::Deadline& deadline) override {
-    for (std::size_t left = left_.load(std::memory_order_relaxed); left > 0; --left) {
-      if (!source_->wait(left - 1, deadline)) return false;
-      left_.store(left - 1, std::memory_order_relaxed);
-    }
-    return true;
-  }
+  bool wait(const os::Deadline& deadline) override { return source_->wait_all(deadline); }
   bool cancel() override { return false; }
   void add_callback(std::function<void()> f) override { source_->on_done(std::move(f)); }
 
@@ -130,7 +124,6 @@ class MapState final : public ValueState<Results<R>> {
 
  private:
   std::shared_ptr<MapSource<R>> source_;
-  std::atomic<std::size_t> left_;  // items from here on are done
   bool settled_ = false;
 };
 

@@ -45,12 +45,42 @@ memory::Ref create_job(std::uint64_t items, const Limits& limits) {
   return ref;
 }
 
+std::uint64_t Job::first_waiting(std::uint64_t from, std::uint64_t end) noexcept {
+  while (from < end && states()[from].load(std::memory_order_acquire) != static_cast<std::uint8_t>(ItemState::waiting))
+    ++from;
+  return from;
+}
+
+namespace {
+
+// The job of a chunk, all of whose items have their places there; null if it names none.
+Job* job_of(const ChunkHead& head) noexcept {
+  Job* const job = memory::try_object<Job>(head.job, memory::Kind::job);
+  if (job == nullptr || head.begin > head.end || head.end > memory::room_at(head.job) - sizeof(Job) ||
+      head.end > job->items)
+    return nullptr;
+  return job;
+}
+
+}  // namespace
+
+std::optional<std::uint64_t> unfinished_item(const Slot& chunk, std::uint64_t begun) noexcept {
+  try {
+    ChunkHead head{};
+    pickle::Reader(chunk.argument_payload()).read(&head, sizeof head, "chunk");
+    Job* const job = job_of(head);
+    if (job == nullptr || begun <= head.begin || begun > head.end) return std::nullopt;
+    const std::uint64_t item = job->first_waiting(begun - 1, head.end);
+    return item < head.end ? std::optional(item) : std::nullopt;
+  } catch (const UnpicklingError&) {
+    return std::nullopt;
+  }
+}
+
 ChunkRun::ChunkRun(pickle::Reader& in) : entry_(this_worker()) {
   in.read(&head_, sizeof head_, "chunk");
-  job_ = memory::try_object<Job>(head_.job, memory::Kind::job);
-  if (!entry_ || !job_) throw UnpicklingError("a chunk names no job");
-  if (head_.begin > head_.end || head_.end > memory::room_at(head_.job) - sizeof(Job) || head_.end > job_->items)
-    throw UnpicklingError("a chunk lies outside its job");
+  job_ = job_of(head_);
+  if (!entry_ || !job_) throw UnpicklingError("a chunk names no job, or lies outside of it");
 }
 
 void refuse_array() {
@@ -85,8 +115,10 @@ void ItemLog::failed(std::uint64_t item) const noexcept {
 }
 
 void announce_progress(Job& job) noexcept {
+  if ((job.attention.load(std::memory_order_relaxed) & Job::kWaited) == 0) return;
   job.progress.fetch_add(1, std::memory_order_seq_cst);
-  if (job.waited.exchange(0, std::memory_order_seq_cst)) os::futex_wake(job.progress, os::kAll);
+  if (job.attention.fetch_and(~Job::kWaited, std::memory_order_seq_cst) & Job::kWaited)
+    os::futex_wake(job.progress, os::kAll);
 }
 
 Parcel failure_of(const Job& job, std::uint64_t item, std::uint64_t items) noexcept {

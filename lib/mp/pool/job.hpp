@@ -2,12 +2,13 @@
 // so that limits, crashes and exceptions belong to one item however many share a chunk.
 //
 //     input (array of T, or pickled in the chunk) --> worker runs items [begin, end) --> output (array of R, or cells)
-//                                                     entry.item = i + 1 before item i, states[i] after it
+//                                                     entry.item = begin + 1 before the first, states[i] after item i
 //
 // Invariants:
 //  1. states[i] is stored once for each outcome, by the worker that has claimed the item's chunk, or after its death by
 //     the owner; when it is not `waiting`, the item's output or exception is in place.
-//  2. A chunk may be run again after its worker's death: items whose state is not `waiting` are passed over.
+//  2. A chunk's items are run in order, so the one that runs, or is about to, is the first that is `waiting`: nothing more need be
+//     written for each. A chunk may be run again after its worker's death: from that item on.
 //
 // *If a process is killed*: a worker: the item it ran is charged (or tried again), the chunk goes on without it.
 #pragma once
@@ -15,6 +16,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 
 #include "mp/memory/ref.hpp"
 #include "mp/pickle/bytes.hpp"
@@ -54,12 +56,20 @@ struct Job {
   std::atomic<memory::Offset> failures;  // list of Failure
   Limits limits;                         // of each item
   alignas(
-      64) std::atomic<std::uint32_t> progress;  // futex word: counts up when something is done while `waited` is set
-  std::atomic<std::uint32_t> waited;            // somebody sleeps for items
-  std::atomic<std::uint32_t> cancelled;         // chunks stop at the next item
-  std::atomic<std::uint32_t> flawed;            // set before the first outcome that is no value
+      64) std::atomic<std::uint32_t> progress;    // futex word: counts up when something is done while somebody sleeps
+  std::atomic<std::uint32_t> attention;           // bits below: what workers look at after each item, in one load
+  std::atomic<std::uint32_t> flawed;              // set before the first outcome that is no value
+  static constexpr std::uint32_t kWaited = 1;     // somebody sleeps for items
+  static constexpr std::uint32_t kCancelled = 2;  // chunks stop at the next item
   std::atomic<std::uint8_t>* states() noexcept { return reinterpret_cast<std::atomic<std::uint8_t>*>(this + 1); }
+  bool cancelled() const noexcept { return attention.load(std::memory_order_relaxed) & kCancelled; }
+  // The first item in [from, end) without an outcome; `end` if there is none.
+  std::uint64_t first_waiting(std::uint64_t from, std::uint64_t end) noexcept;
 };
+
+// The item that the worker of a chunk had begun and not finished when it died; nothing where it had begun none, or damaged its task.
+// `begun`: what its entry says.
+std::optional<std::uint64_t> unfinished_item(const Slot& chunk, std::uint64_t begun) noexcept;
 
 // What a chunk's arguments begin with; pickled items follow unless the job has an input array.
 struct ChunkHead {
@@ -81,33 +91,39 @@ T* array_of(memory::Offset offset, std::uint64_t begin, std::uint64_t end) {
   return memory::at<T>(offset);
 }
 
-// Wakes those who wait for items.
+// Wakes those who sleep for items.
 void announce_progress(Job& job) noexcept;
 
 // What a worker tells of the items it runs. A loop keeps a copy of its own: one whose address nobody has stays in registers across
 // the calls of the user's function.
 class ItemLog {
  public:
-  ItemLog(Job& job, WorkerEntry& entry) noexcept : job_(&job), entry_(&entry), states_(job.states()) {}
-  bool cancelled() const noexcept { return job_->cancelled.load(std::memory_order_relaxed); }
-  bool waiting(std::uint64_t item) const noexcept {
-    return states_[item].load(std::memory_order_relaxed) == static_cast<std::uint8_t>(ItemState::waiting);
-  }
+  ItemLog(Job& job, WorkerEntry& entry) noexcept
+      : job_(&job),
+        entry_(&entry),
+        states_(job.states()),
+        limited_(job.limited != 0) {}
+  // From here on, whatever ends this process is laid to an item: the first from `item` on without an outcome.
+  void begin(std::uint64_t item) const noexcept { entry_->item.store(item + 1, std::memory_order_release); }
   void start(std::uint64_t item) const {
-    entry_->item.store(item + 1, std::memory_order_release);
-    if (job_->limited) [[unlikely]]
-      impose(job_->limits, *entry_);
+    if (!limited_) [[likely]]
+      return;
+    begin(item);
+    impose(job_->limits, *entry_);
   }
   // Between two items, where something is done that is neither's.
   void pause() const noexcept {
-    if (job_->limited) [[unlikely]]
+    if (limited_) [[unlikely]]
       lift(*entry_);
   }
-  void done(std::uint64_t item, ItemState state = ItemState::value) const noexcept {
+  // False if the chunk shall stop.
+  bool done(std::uint64_t item, ItemState state = ItemState::value) const noexcept {
     states_[item].store(static_cast<std::uint8_t>(state), std::memory_order_release);
     // Unordered with the store above on purpose: a sleeper looks again after one slice at the latest.
-    if (job_->waited.load(std::memory_order_relaxed)) [[unlikely]]
-      announce_progress(*job_);
+    if (job_->attention.load(std::memory_order_relaxed) == 0) [[likely]]
+      return true;
+    announce_progress(*job_);
+    return !job_->cancelled();
   }
   // The exception in flight becomes the item's outcome.
   void failed(std::uint64_t item) const noexcept;
@@ -116,6 +132,7 @@ class ItemLog {
   Job* job_;
   WorkerEntry* entry_;
   std::atomic<std::uint8_t>* states_;
+  bool limited_;
 };
 
 // The chunk's run as its worker drives it (in the worker).

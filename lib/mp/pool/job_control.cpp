@@ -33,7 +33,7 @@ std::exception_ptr JobControl::error(std::uint64_t item) {
 void JobControl::sleep(std::uint64_t item, std::chrono::nanoseconds limit) noexcept {
   Job& j = job();
   std::uint32_t seen = j.progress.load(std::memory_order_seq_cst);
-  j.waited.store(1, std::memory_order_seq_cst);
+  j.attention.fetch_or(Job::kWaited, std::memory_order_seq_cst);
   if (state(item) != ItemState::waiting) return;
   if (os::futex_wait(j.progress, seen, limit) == os::Woken::timed_out) engine_->nudge();
 }

@@ -34,11 +34,9 @@ class MapSource {
   virtual std::size_t size() const noexcept = 0;
   // Until the item has its outcome; false when the time is over first.
   virtual bool wait(std::size_t item, const os::Deadline& deadline) = 0;
-  // Until all items have their outcomes, without limit. From the last: it is ready late, so that there is little sleeping and
-  // waking for the others.
-  virtual void wait_all() {
-    for (std::size_t i = size(); i-- > 0;) wait(i, os::Deadline());
-  }
+  // Until all items have their outcomes; false when the time is over first. Sleeps and wakes less often than wait() for one item after
+  // the other.
+  virtual bool wait_all(const os::Deadline& deadline) = 0;
   // The item's value, moved out; throws its error. Only after wait() was true.
   virtual Stored<R> take(std::size_t item) = 0;
   // Items that have not begun end in CancelledError; those that run go on to their end.

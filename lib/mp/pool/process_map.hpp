@@ -27,6 +27,22 @@ template <class T>
 concept PlainItem = std::is_trivially_copyable_v<T> && std::is_default_constructible_v<T> &&
                     (std::is_arithmetic_v<T> || std::is_enum_v<T>);
 
+// An item of a chunk is a message of its own behind its length: one that cannot be read costs none but itself, and one that is done is
+// passed over unread. So a pointee that two items share becomes two.
+template <class T>
+void write_item(pickle::Writer& out, const T& item) {
+  const std::size_t begin = out.size();
+  out.put(std::uint64_t{0});
+  pickle::dump(out, item);
+  const std::uint64_t size = out.size() - begin - sizeof(std::uint64_t);
+  out.patch(begin, &size, sizeof size);
+  out.end_message();
+}
+inline std::span<const std::byte> next_item(pickle::Reader& in) {
+  const auto size = in.get<std::uint64_t>("an item's size");
+  return {in.take(size, "an item"), size};
+}
+
 // What a worker runs for a chunk.
 template <bool Spread, class F, class T, bool Array>
 void run_chunk(pickle::Reader& in, pickle::Writer&) {
@@ -43,43 +59,53 @@ void run_chunk(pickle::Reader& in, pickle::Writer&) {
   if constexpr (Array) ins = run.array<const T>(job.input);
   if constexpr (!std::is_void_v<R> && PlainItem<R>)
     if (outs != nullptr) memory::map_ahead(outs + run.begin(), (run.end() - run.begin()) * sizeof(R));
-  auto call = [&](std::uint64_t i, [[maybe_unused]] Output* outputs, T&& item) {
+  auto call = [&run](F& function, std::uint64_t i, [[maybe_unused]] Output* outputs, T&& item) {
     if constexpr (std::is_void_v<R>) {
-      call_item<Spread>(f, std::move(item));
+      call_item<Spread>(function, std::move(item));
     } else if constexpr (PlainItem<R>) {
-      outputs[i] = call_item<Spread>(f, std::move(item));
+      outputs[i] = call_item<Spread>(function, std::move(item));
     } else {
       Cell& cell = outputs[i];
       pickle::Writer out(std::span<std::byte>(cell.place));
-      pickle::dump(out, static_cast<const R&>(call_item<Spread>(f, std::move(item))));
+      pickle::dump(out, static_cast<const R&>(call_item<Spread>(function, std::move(item))));
       run.check_result(out.size());
       seal(out, cell.place, cell.parcel);
     }
   };
-  for (std::uint64_t at = run.begin(); at < run.end();) {
+  // A worker that died may have come so far.
+  std::uint64_t at = job.first_waiting(run.begin(), run.end());
+  if constexpr (!Array)
+    for (std::uint64_t i = run.begin(); i < at; ++i) next_item(in);
+  run.log().begin(at);
+  while (at < run.end() && !job.cancelled()) {
     try {
       os::call_watched([&] {
+        // What the loop needs, in variables of its own: in registers, whatever is called.
         const ItemLog log = run.log();
+        F& function = f;
         const std::uint64_t end = run.end();
         auto* const outputs = outs;
-        [[maybe_unused]] const auto* const inputs = ins;
-        for (std::uint64_t i = at; i < end && !log.cancelled(); at = ++i) {
-          if constexpr (Array) {
-            if (!log.waiting(i)) continue;
+        if constexpr (Array) {
+          const T* const inputs = ins;
+          std::uint64_t i = at;
+          do {
             log.start(i);
-            call(i, outputs, T(inputs[i]));
-          } else {
+            call(function, i, outputs, T(inputs[i]));
+          } while (log.done(i) && ++i < end);
+        } else {
+          do {
             log.pause();
-            T item = pickle::load<T>(in);
-            if (!log.waiting(i)) continue;
-            log.start(i);
-            call(i, outputs, std::move(item));
-          }
-          log.done(i);
+            pickle::Reader one(next_item(in));
+            T item = pickle::load<T>(one);
+            log.start(at);
+            call(function, at, outputs, std::move(item));
+          } while (log.done(at) && ++at < end);
         }
       });
       return;
     } catch (...) {
+      if constexpr (Array) at = job.first_waiting(at, run.end());
+      if (at == run.end()) return;  // as somebody else has written
       run.log().failed(at++);
     }
   }
@@ -106,8 +132,9 @@ void describe_item(pickle::Reader& in, std::uint64_t item, Description& out) {
     if constexpr (Array) {
       append(array_of<const T>(job->input, item, item + 1)[item]);
     } else {
-      for (std::uint64_t i = head.begin; i < item; ++i) static_cast<void>(pickle::load<T>(in));
-      append(pickle::load<T>(in));
+      for (std::uint64_t i = head.begin; i < item; ++i) next_item(in);
+      pickle::Reader one(next_item(in));
+      append(pickle::load<T>(one));
     }
   }
 }
@@ -140,8 +167,11 @@ class ProcessMap final : public MapSource<R> {
     return true;
   }
 
-  void wait_all() override {
-    for (std::size_t i = chunks_.size(); i-- > 0;) chunks_[i]->wait(os::Deadline());
+  // From the last chunk: it is done late, so that the others need no wait.
+  bool wait_all(const os::Deadline& deadline) override {
+    for (std::size_t i = chunks_.size(); i-- > 0;)
+      if (!chunks_[i]->wait(deadline)) return false;
+    return true;
   }
 
   Stored<R> take(std::size_t item) override {
@@ -168,7 +198,7 @@ class ProcessMap final : public MapSource<R> {
 
   void cancel() noexcept override {
     if (!control_->engine().is_owner()) return;  // a copy in a fork child
-    control_->job().cancelled.store(1, std::memory_order_release);
+    control_->job().attention.fetch_or(Job::kCancelled, std::memory_order_release);
     for (auto& chunk : chunks_) chunk->cancel();
   }
 
@@ -198,7 +228,7 @@ class ProcessMap final : public MapSource<R> {
       const Job& job = control_->job();
       for (const auto& chunk : chunks_)
         if (chunk->look() != Phase::done || chunk->error()) return nullptr;
-      const bool whole = !job.flawed.load(std::memory_order_relaxed) && !job.cancelled.load(std::memory_order_relaxed);
+      const bool whole = !job.flawed.load(std::memory_order_relaxed) && !job.cancelled();
       return whole ? memory::at<const R>(output_) : nullptr;
     } else {
       return nullptr;
@@ -291,7 +321,7 @@ auto map_items(ProcessEngine& engine, const MapOptions& options, const F& f, Ran
         out.carry(head.job);
         if constexpr (!array) {
           out.reserve(std::min(item_bytes * (end - begin), kMostReserved));
-          for (std::uint64_t i = begin; i < end; ++i, ++it) pickle::dump(out, static_cast<const T&>(*it));
+          for (std::uint64_t i = begin; i < end; ++i, ++it) write_item<T>(out, *it);
           item_bytes = out.size() / (end - begin) * 9 / 8;
         }
       }));

@@ -132,7 +132,7 @@ namespace pool {
 // Waits for all items, without limit; throws the first error.
 template <class R>
 Results<R> collect(std::shared_ptr<MapSource<R>> source) {
-  source->wait_all();
+  source->wait_all(os::Deadline());
   return Results<R>(std::move(source));
 }
 

@@ -400,12 +400,12 @@ void Supervisor::settle_victim(std::uint32_t index, SlotTask& task) noexcept {
         std::lock_guard guard(jobs_mutex_);
         if (auto found = jobs_.find(head.job); found != jobs_.end()) job = found->second.lock();
       }
-      std::uint64_t item = entry.item.load(std::memory_order_acquire);
-      if (job && item > head.begin && item <= head.end && item <= job->items()) {
-        job->charge(item - 1, error);
+      const std::optional<std::uint64_t> item = unfinished_item(s, entry.item.load(std::memory_order_acquire));
+      if (job && item && *item < job->items()) {
+        job->charge(*item, error);
         return engine_.post_again(task, index);
       }
-      // Between two items nobody is to blame; but a chunk that kills every worker before its first item is.
+      // Before the first item and after the last none is to blame; but a chunk that kills every worker before its first item is.
       if (job && s.attempts_left > 0) {
         --s.attempts_left;
         return engine_.post_again(task, index);
@@ -509,8 +509,7 @@ std::exception_ptr Supervisor::why_lost(std::uint32_t index, SlotTask& task) {
   details.task = task.number_;
   details.task_name = std::move(name);
   Slot& s = task.slot();
-  std::uint64_t item = board_.worker(index).item.load(std::memory_order_acquire);
-  if (s.is(rare::kChunk) && item > 0) details.item = item - 1;
+  if (s.is(rare::kChunk)) details.item = unfinished_item(s, board_.worker(index).item.load(std::memory_order_acquire));
   std::span<const std::byte> arguments;
   try {
     arguments = s.argument_payload();

@@ -168,7 +168,9 @@ struct Intent {
 struct alignas(128) WorkerEntry {
   std::atomic<std::uint32_t> phase;
   std::atomic<std::uint64_t> intent;  // an Intent
-  std::atomic<std::uint64_t> item;    // in a chunk: index + 1 of the item it runs, 0 = none
+  // In a chunk: 1 + an item that it has begun, its first or, with limits, the one it runs; 0 = none. The first from there on without an
+  // outcome is the one that it runs.
+  std::atomic<std::uint64_t> item;
   std::atomic<std::uint64_t>
       since;  // CLOCK_MONOTONIC ns when the task or item with a limit of time began; 0 = none runs
   std::atomic<std::uint64_t> tasks;  // done so far

@@ -151,16 +151,25 @@ class MapWork final : public Counted, public ThreadTask {
 template <class Work>
 class ThreadMap final : public MapSource<typename Work::R> {
  public:
-  explicit ThreadMap(Held<Work> work) noexcept : work_(std::move(work)) {}
+  explicit ThreadMap(Held<Work> work) noexcept : work_(std::move(work)), unseen_(work_->progress.size()) {}
   ~ThreadMap() override { cancel(); }
   std::size_t size() const noexcept override { return work_->progress.size(); }
   bool wait(std::size_t item, const os::Deadline& deadline) override { return work_->progress.wait(item, deadline); }
+  // From the last item: it is done late, so that the others need no wait.
+  bool wait_all(const os::Deadline& deadline) override {
+    for (std::size_t left = unseen_.load(std::memory_order_relaxed); left > 0; --left) {
+      if (!wait(left - 1, deadline)) return false;
+      unseen_.store(left - 1, std::memory_order_relaxed);
+    }
+    return true;
+  }
   Stored<typename Work::R> take(std::size_t item) override { return work_->take(item); }
   void cancel() noexcept override { work_->progress.cancel(nullptr); }
   void on_done(std::function<void()> f) override { work_->progress.on_done(std::move(f)); }
 
  private:
   Held<Work> work_;
+  std::atomic<std::size_t> unseen_;  // items from here on are known to be done
 };
 
 // Starts a map of f over `items`; returns at once. The items are copied, or moved out of a container given as an rvalue.

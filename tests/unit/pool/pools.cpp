@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <list>
 #include <ranges>
 #include <set>
@@ -11,6 +12,7 @@
 #include <stdexcept>
 
 #include "gate.hpp"
+#include "mp/os/call.hpp"
 
 using namespace std::chrono_literals;
 
@@ -21,6 +23,12 @@ namespace {
 
 int square(int n) { return n * n; }
 int no_three(int n) { return n == 3 ? throw std::out_of_range("three") : n; }
+
+std::atomic<int> sleeps{0};
+int count_sleeps(mp::os::Call call) noexcept {
+  if (call == mp::os::Call::futex) sleeps.fetch_add(1, std::memory_order_relaxed);
+  return 0;
+}
 
 }  // namespace
 
@@ -115,6 +123,26 @@ TEST_CASE_TEMPLATE("map_async is ready when all items are done", P, POOLS) {
   auto failed = pool.map_async(no_three, std::vector{1, 3});
   CHECK_THROWS_AS(failed.get(), std::out_of_range);
   CHECK(!failed.successful());
+}
+
+TEST_CASE("who waits for a map_async of many items sleeps for its chunks, not for its items") {
+  mp::Pool pool(2);
+  const auto slow_square = [](int n) {
+    for (int i = 0; i < 1000; ++i) asm volatile("");
+    return n * n;
+  };
+  const std::vector<int> all(50'000, 3);
+  std::vector<int> slept;
+  for (int round = 0; round < 5; ++round) {
+    auto r = pool.map_async(slow_square, all);
+    sleeps = 0;
+    mp::os::fault_hook = count_sleeps;
+    r.wait();
+    mp::os::fault_hook = nullptr;
+    slept.push_back(sleeps);
+    CHECK(r.get().size() == all.size());
+  }
+  CHECK(*std::ranges::min_element(slept) < 20);  // some 100 chunks are done meanwhile
 }
 
 TEST_CASE_TEMPLATE("callbacks have run when wait returns", P, POOLS) {

@@ -48,6 +48,22 @@ struct Point {
 };
 Point mirror(Point p) { return {p.y, p.x, p.name + "'"}; }
 
+
+// One of them does not survive being read, another refuses to be before it has been read at all.
+struct Bomb {
+  static constexpr int kDeadly = 13, kUnreadable = 16;
+  int number = 0;
+  void mp_pickle(mp::pickle::Writer& w) const { mp::pickle::dump(w, number); }
+  static Bomb mp_unpickle(mp::pickle::Reader& r) {
+    // Half of it, first.
+    const auto low = mp::pickle::load<std::uint16_t>(r);
+    if (low == kUnreadable) throw std::domain_error("sixteen");
+    if (low == kDeadly) ::raise(SIGKILL);
+    const Bomb bomb{low + mp::pickle::load<std::uint16_t>(r)};
+    return bomb;
+  }
+};
+
 }  // namespace
 
 TEST_CASE("a task runs in a process of its own and its value comes back") {
@@ -298,6 +314,27 @@ TEST_CASE("in a chunk, a crash and an exception cost their own items only") {
   CHECK(values == 998);
   CHECK(crashes == 1);
   CHECK(errors == 1);
+}
+
+TEST_CASE("an item that cannot be unpickled, even if that kills its worker, costs itself only") {
+  mp::ProcessPoolExecutor pool(2);
+  std::vector<Bomb> bombs(20);
+  for (int i = 0; i < 20; ++i) bombs[static_cast<std::size_t>(i)].number = i;
+  auto source = pool.map(mp::MapOptions{.chunksize = 10}, [](const Bomb& b) { return b.number; }, bombs);
+  int at = 0, values = 0;
+  std::vector<int> lost, refused;
+  for (auto it = source.begin(); it != source.end(); ++it, ++at) {
+    try {
+      values += *it == at;
+    } catch (const mp::WorkerCrashed&) {
+      lost.push_back(at);
+    } catch (const std::domain_error&) {
+      refused.push_back(at);
+    }
+  }
+  CHECK(values == 18);
+  CHECK(lost == std::vector{Bomb::kDeadly});
+  CHECK(refused == std::vector{Bomb::kUnreadable});
 }
 
 TEST_CASE("workers killed at random in a map of many items cost only the items they ran") {

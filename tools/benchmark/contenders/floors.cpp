@@ -256,13 +256,11 @@ void memcpy_one_core() {
 void map_ints() {
   std::size_t count = size(1'000'000, 2000);
   auto numbers = counting_up(count);
-  auto once = [&] {
+  time_map(count, [&] {
     std::vector<long> out(count);
     for (std::size_t i = 0; i < count; ++i) out[i] = next(numbers[i]);
     check_sum(out, count);
-  };
-  once();
-  time_per(count, once);
+  });
 }
 
 // One process does it all, and the time is divided by what the others have in workers.

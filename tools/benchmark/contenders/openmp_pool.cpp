@@ -11,14 +11,12 @@ namespace {
 void map_ints() {
   std::size_t count = size(1'000'000, 2000);
   auto numbers = counting_up(count);
-  auto once = [&] {
+  time_map(count, [&] {
     std::vector<long> out(count);
 #pragma omp parallel for num_threads(kWorkers)
     for (std::size_t i = 0; i < count; ++i) out[i] = next(numbers[i]);
     check_sum(out, count);
-  };
-  for (int i = 0; i < 2; ++i) once();
-  time_per(count, once);
+  });
 }
 
 void prime() {

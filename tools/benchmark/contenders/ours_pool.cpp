@@ -58,8 +58,7 @@ void map_ints() {
   mp::Pool pool(kWorkers);
   std::size_t count = size(1'000'000, 2000);
   auto numbers = counting_up(count);
-  for (int i = 0; i < 2; ++i) check_sum(pool.map(next, numbers), count);
-  time_per(count, [&] { check_sum(pool.map(next, numbers), count); });
+  time_map(count, [&] { check_sum(pool.map(next, numbers), count); });
 }
 
 // From shared memory, where nothing need be copied on the way in.
@@ -68,9 +67,7 @@ void map_array() {
   std::size_t count = size(1'000'000, 2000);
   mp::Array<long> numbers(count);
   std::ranges::copy(counting_up(count), numbers.begin());
-  auto once = [&] { check_sum(pool.map(next, numbers), count); };
-  for (int i = 0; i < 2; ++i) once();
-  time_per(count, once);
+  time_map(count, [&] { check_sum(pool.map(next, numbers), count); });
 }
 
 std::string shout(const std::string& word) { return word + "!"; }
@@ -85,12 +82,10 @@ std::vector<std::string> words(std::size_t count) {
 void map_strings() {
   mp::Pool pool(kWorkers);
   auto all = words(size(200'000, 1000));
-  auto once = [&] {
+  time_map(all.size(), [&] {
     std::vector<std::string> out = pool.map(shout, all);
     if (out.size() != all.size() || out.back() != all.back() + "!") note("WRONG RESULT");
-  };
-  once();
-  time_per(all.size(), once);
+  });
 }
 
 struct Reading {
@@ -106,12 +101,10 @@ Reading doubled(Reading r) {
 void map_structs() {
   mp::Pool pool(kWorkers);
   std::vector<Reading> all(size(200'000, 1000), Reading{7, 1.5, "metre"});
-  auto once = [&] {
+  time_map(all.size(), [&] {
     std::vector<Reading> out = pool.map(doubled, all);
     if (out.size() != all.size() || out.back().value != 3) note("WRONG RESULT");
-  };
-  once();
-  time_per(all.size(), once);
+  });
 }
 
 void primes_on(unsigned workers) {

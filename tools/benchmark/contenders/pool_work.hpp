@@ -1,6 +1,7 @@
 // The work that all pools do, so that only the pools differ, and the loops around it.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -62,6 +63,21 @@ void check_sum(const Range& results, std::size_t count) {
   long sum = 0;
   for (long n : results) sum += n;
   if (sum != static_cast<long>(count) * static_cast<long>(count + 1) / 2) note("WRONG SUM");
+}
+
+// Prints the median of a map's time by items, in nanoseconds, once what it uses has been used before: one map is short, and what it
+// finds asleep, or takes from the kernel, differs from one to the next.
+template <class Map>
+void time_map(std::size_t count, Map&& map) {
+  for (int i = 0; i < 2; ++i) map();
+  std::vector<double> took(size(15, 1));
+  for (double& each : took) {
+    const auto begin = Clock::now();
+    map();
+    each = nanoseconds(Clock::now() - begin) / static_cast<double>(count);
+  }
+  std::ranges::nth_element(took, took.begin() + static_cast<std::ptrdiff_t>(took.size() / 2));
+  print("value", took[took.size() / 2]);
 }
 
 // The example prime's function, and numbers of its size.

@@ -61,15 +61,13 @@ void map_ints() {
   tbb::global_control control(tbb::global_control::max_allowed_parallelism, kWorkers);
   std::size_t count = size(1'000'000, 2000);
   auto numbers = counting_up(count);
-  auto once = [&] {
+  time_map(count, [&] {
     std::vector<long> out(count);
     tbb::parallel_for(tbb::blocked_range<std::size_t>(0, count), [&](const auto& range) {
       for (std::size_t i = range.begin(); i != range.end(); ++i) out[i] = next(numbers[i]);
     });
     check_sum(out, count);
-  };
-  for (int i = 0; i < 2; ++i) once();
-  time_per(count, once);
+  });
 }
 
 void prime() {
