@@ -18,6 +18,7 @@
 #include "mp/pool/describe.hpp"
 #include "mp/pool/job_control.hpp"
 #include "mp/pool/map_source.hpp"
+#include "mp/pool/pace.hpp"
 #include "mp/pool/task.hpp"
 
 namespace mp::pool {
@@ -156,13 +157,15 @@ class ProcessMap final : public MapSource<R> {
   std::size_t size() const noexcept override { return control_->items(); }
 
   bool wait(std::size_t item, const os::Deadline& deadline) override {
-    static thread_local os::Spinner spin;
-    if (spin([&] { return known(item); })) return true;
+    if (known(item)) return true;
     SlotTask& chunk = *chunks_[chunk_of(item)];
     while (!known(item) && chunk.look() < Phase::done) {
-      auto limit = deadline.next(os::kSlice);
+      if (pace_.keep(deadline)) continue;
+      const auto limit = deadline.next(os::kSlice);
       if (limit == limit.zero()) return false;
-      control_->sleep(item, limit);
+      static thread_local os::Spinner spin;
+      if (!spin([&] { return known(item); })) control_->sleep(item, limit);
+      pace_.wait_has_ended();
     }
     return true;
   }
@@ -245,6 +248,7 @@ class ProcessMap final : public MapSource<R> {
   const memory::Offset output_;  // as in the job, which any process may have written to
   std::vector<Held<SlotTask>> chunks_;
   std::vector<std::uint64_t> ends_;  // one past the last item of each chunk
+  Pace pace_;
 };
 
 template <class T>

@@ -62,7 +62,7 @@ void MapProgress::cancel(const std::exception_ptr& why) noexcept {
 }
 
 bool MapProgress::wait(std::size_t item, const os::Deadline& deadline) {
-  if (known(item)) return true;
+  if (known(item) || (pace_.keep(deadline) && known(item))) return true;
   std::unique_lock guard(mutex_);
   wanted_.store(++waiters_ == 1 ? item : kSeveral, std::memory_order_seq_cst);
   bool here;
@@ -72,6 +72,7 @@ bool MapProgress::wait(std::size_t item, const os::Deadline& deadline) {
     changed_.wait_for(guard, left);
   }
   if (--waiters_ == 0) wanted_.store(kNobody, std::memory_order_relaxed);
+  pace_.wait_has_ended();
   return here;
 }
 

@@ -16,6 +16,7 @@
 
 #include "mp/pickle/range.hpp"
 #include "mp/pool/map_source.hpp"
+#include "mp/pool/pace.hpp"
 #include "mp/pool/thread_engine.hpp"
 
 namespace mp::pool {
@@ -72,6 +73,7 @@ class MapProgress {
   std::unordered_map<std::size_t, std::exception_ptr> errors_;
   std::exception_ptr why_;  // of dropped items
   std::vector<std::function<void()>> callbacks_;
+  Pace pace_;
 };
 
 template <bool Spread, class F, class T>

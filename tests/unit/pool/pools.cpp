@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <list>
 #include <ranges>
 #include <set>
@@ -13,6 +12,8 @@
 
 #include "gate.hpp"
 #include "mp/os/call.hpp"
+#include "mp/os/clock.hpp"
+#include "mp/pool/executor.hpp"
 
 using namespace std::chrono_literals;
 
@@ -24,10 +25,24 @@ namespace {
 int square(int n) { return n * n; }
 int no_three(int n) { return n == 3 ? throw std::out_of_range("three") : n; }
 
-std::atomic<int> sleeps{0};
+thread_local int sleeps = 0;
 int count_sleeps(mp::os::Call call) noexcept {
-  if (call == mp::os::Call::futex) sleeps.fetch_add(1, std::memory_order_relaxed);
+  sleeps += call == mp::os::Call::futex;
   return 0;
+}
+// How often this thread sleeps in `wait()`.
+template <class Wait>
+int sleeps_in(Wait&& wait) {
+  sleeps = 0;
+  mp::os::fault_hook = count_sleeps;
+  wait();
+  mp::os::fault_hook = nullptr;
+  return sleeps;
+}
+
+int slow_square(int n) {
+  for (int i = 0; i < 1000; ++i) asm volatile("");
+  return n * n;
 }
 
 }  // namespace
@@ -127,22 +142,27 @@ TEST_CASE_TEMPLATE("map_async is ready when all items are done", P, POOLS) {
 
 TEST_CASE("who waits for a map_async of many items sleeps for its chunks, not for its items") {
   mp::Pool pool(2);
-  const auto slow_square = [](int n) {
-    for (int i = 0; i < 1000; ++i) asm volatile("");
-    return n * n;
-  };
   const std::vector<int> all(50'000, 3);
   std::vector<int> slept;
   for (int round = 0; round < 5; ++round) {
     auto r = pool.map_async(slow_square, all);
-    sleeps = 0;
-    mp::os::fault_hook = count_sleeps;
-    r.wait();
-    mp::os::fault_hook = nullptr;
-    slept.push_back(sleeps);
+    slept.push_back(sleeps_in([&] { r.wait(); }));
     CHECK(r.get().size() == all.size());
   }
   CHECK(*std::ranges::min_element(slept) < 20);  // some 100 chunks are done meanwhile
+}
+
+TEST_CASE("who takes the results of a map one after another sleeps ten times a millisecond at most") {
+  mp::ProcessPoolExecutor pool(2);
+  const std::vector<int> all(50'000, 3);
+  const auto begin = mp::os::monotonic_now();
+  std::size_t right = 0;
+  const int slept = sleeps_in([&] {
+    for (int y : pool.map(slow_square, all)) right += y == 9;
+  });
+  const auto took = mp::os::monotonic_now() - begin;
+  CHECK(right == all.size());
+  CHECK(slept <= took / 100us + 2);
 }
 
 TEST_CASE_TEMPLATE("callbacks have run when wait returns", P, POOLS) {

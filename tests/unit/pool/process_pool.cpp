@@ -48,7 +48,6 @@ struct Point {
 };
 Point mirror(Point p) { return {p.y, p.x, p.name + "'"}; }
 
-
 // One of them does not survive being read, another refuses to be before it has been read at all.
 struct Bomb {
   static constexpr int kDeadly = 13, kUnreadable = 16;
