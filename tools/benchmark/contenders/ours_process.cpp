@@ -1,9 +1,14 @@
 // Starting processes, and a large array to a worker and back. Times of starts are in microseconds.
+#include <poll.h>
+#include <signal.h>
 #include <spawn.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <system_error>
 
@@ -72,6 +77,38 @@ void fork_and_wait() {
 }
 void bare_fork() { time_starts(size(300, 3), fork_and_wait); }
 
+// What can be no less where others shall know how a child ended: a descriptor that is readable then, whoever reaps the child, a word in
+// shared memory, and handlers for its crash with a stack of their own.
+void told_fork() {
+  const std::size_t page = 4096;
+  void* shared = ::mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  auto& word = *new (shared) std::atomic<int>(0);
+  static char other_stack[64 * 1024];
+  time_starts(size(300, 3), [&] {
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      stack_t stack{};
+      stack.ss_sp = other_stack;
+      stack.ss_size = sizeof other_stack;
+      ::sigaltstack(&stack, nullptr);
+      struct sigaction action{};
+      action.sa_handler = [](int) { ::_exit(1); };
+      action.sa_flags = SA_ONSTACK;
+      for (int signal : {SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS})
+        ::sigaction(signal, &action, nullptr);
+      word.store(1, std::memory_order_release);
+      ::_exit(0);
+    }
+    const int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+    pollfd ended{fd, POLLIN, 0};
+    ::poll(&ended, 1, -1);
+    ::waitpid(pid, nullptr, 0);
+    ::close(fd);
+    if (word.exchange(0) != 1) note("NOT TOLD");
+  });
+  ::munmap(shared, page);
+}
+
 // On one CPU everything that a process does for another is waited for; on two, where the scheduler puts the child decides.
 void fork_on_one_cpu() {
   pin_to_cpu(0);
@@ -80,6 +117,10 @@ void fork_on_one_cpu() {
 void bare_fork_on_one_cpu() {
   pin_to_cpu(0);
   bare_fork();
+}
+void told_fork_on_one_cpu() {
+  pin_to_cpu(0);
+  told_fork();
 }
 void bare_fork_large() {
   auto heap = large_heap();
@@ -149,6 +190,8 @@ std::vector<Entry> process_entries() {
           {"fork-one-cpu", fork_on_one_cpu},
           {"bare-fork", bare_fork},
           {"bare-fork-one-cpu", bare_fork_on_one_cpu},
+          {"told-fork", told_fork},
+          {"told-fork-one-cpu", told_fork_on_one_cpu},
           {"bare-fork-large", bare_fork_large},
           {"bare-spawn", bare_spawn},
           {"array", array},

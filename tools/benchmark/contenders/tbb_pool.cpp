@@ -57,11 +57,14 @@ void round_trip(std::size_t count, std::chrono::microseconds gap) {
 void awake() { round_trip(size(5000, 100), 0us); }
 void parked() { round_trip(size(600, 10), 1000us); }
 
-void map_ints() {
+// `copied`: as who must have his input elsewhere, in memory that others see, say.
+void map_of_ints(bool copied) {
   tbb::global_control control(tbb::global_control::max_allowed_parallelism, kWorkers);
   std::size_t count = size(1'000'000, 2000);
-  auto numbers = counting_up(count);
+  const auto given = counting_up(count);
+  auto numbers = given;
   time_map(count, [&] {
+    if (copied) std::ranges::copy(given, numbers.begin());
     std::vector<long> out(count);
     tbb::parallel_for(tbb::blocked_range<std::size_t>(0, count), [&](const auto& range) {
       for (std::size_t i = range.begin(); i != range.end(); ++i) out[i] = next(numbers[i]);
@@ -69,6 +72,9 @@ void map_ints() {
     check_sum(out, count);
   });
 }
+
+void map_ints() { map_of_ints(false); }
+void map_ints_copied() { map_of_ints(true); }
 
 void prime() {
   tbb::global_control control(tbb::global_control::max_allowed_parallelism, kWorkers);
@@ -85,7 +91,11 @@ void prime() {
 
 int main(int argc, char** argv) {
   using namespace bench;
-  return contend(
-      argc, argv,
-      {{{"stream", stream}, {"awake", awake}, {"parked", parked}, {"map-ints", map_ints}, {"prime", prime}}});
+  return contend(argc, argv,
+                 {{{"stream", stream},
+                   {"awake", awake},
+                   {"parked", parked},
+                   {"map-ints", map_ints},
+                   {"map-ints-copied", map_ints_copied},
+                   {"prime", prime}}});
 }

@@ -45,6 +45,10 @@ struct Row {
   // To the first floor, which is the one that targets name; the others say what a part of the rest is due to.
   std::optional<double> ratio_to_floor() const { return floors.empty() ? std::nullopt : ratio_to(floors[0]); }
   std::optional<bool> met() const;  // nothing: no target, nothing to compare with, or quick
+  // To the floor of what is possible here (Case::possible), and whether that is near: at most kNear times as much.
+  std::optional<double> ratio_to_possible() const;
+  bool near_possible() const { return ratio_to_possible().value_or(2 * kNear) <= kNear; }
+  static constexpr double kNear = 1.3;
 };
 
 // One condition of a target: how much ours may be at most, or must be at least.
@@ -61,6 +65,8 @@ struct Case {
   std::vector<Contender> ours;  // one, or the parts that `combine` makes a figure of
   std::vector<Contender> rivals = {}, floors = {};
   std::vector<Condition> target = {};  // all of them
+  // Where a target may be out of reach: the one of `floors` that says how far one can come here.
+  std::string possible = {};
   bool more_is_better = false;
   std::function<double(const std::vector<double>&)> combine = {};
 

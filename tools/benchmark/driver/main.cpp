@@ -63,16 +63,17 @@ std::vector<const Case*> choose(const std::vector<std::string>& filters) {
 }
 
 void print_end(const std::vector<Row>& rows) {
-  std::string not_met, unknown;
+  std::string not_met, near, unknown;
   int met = 0, targets = 0;
   for (const Row& row : rows) {
     if (row.of->target.empty()) continue;
     ++targets;
     if (auto is_met = row.met(); !is_met) unknown += " " + row.of->name;
     else if (*is_met) ++met;
-    else not_met += " " + row.of->name;
+    else (row.near_possible() ? near : not_met) += " " + row.of->name;
   }
   fmt::print("\n{} of {} targets met\n", met, targets);
+  if (!near.empty()) fmt::print("near what is possible here:{}\n", near);
   if (!not_met.empty()) fmt::print("not met:{}\n", not_met);
   if (!unknown.empty()) fmt::print("unknown:{}\n", unknown);
 }

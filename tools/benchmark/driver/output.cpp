@@ -34,7 +34,7 @@ std::string padded(const std::string& text, std::size_t width) {
 std::string verdict(const Row& row) {
   if (row.of->target.empty() || row.quick) return "";
   auto met = row.met();
-  return !met ? "unknown" : *met ? "met" : "NOT MET";
+  return !met ? "unknown" : *met ? "met" : row.near_possible() ? "near" : "NOT MET";
 }
 
 // The keys of details in the order to read them in; others follow.
@@ -130,6 +130,9 @@ std::string as_json(const std::vector<Row>& rows, const Machine& machine) {
     json["limits"] = ordered_json::array();  // the target's, in the unit of the row
     for (const Condition& condition : row.of->target) json["limits"].push_back(number(condition.limit(row)));
     json["met"] = row.met() ? ordered_json(*row.met()) : ordered_json(nullptr);
+    if (!row.of->possible.empty())
+      json["possible"] = {
+          {"floor", row.of->possible}, {"ratio", number(row.ratio_to_possible())}, {"near", row.near_possible()}};
     json["more_is_better"] = row.of->more_is_better;
     auto& detail = json["detail"];
     detail["ours"] = detail_json(row.ours);

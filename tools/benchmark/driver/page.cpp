@@ -64,9 +64,10 @@ std::string anchor(const Row& row) {
 std::string verdict(const Row& row) {
   if (row.of->target.empty() || row.quick) return "";
   auto met = row.met();
-  return !met   ? "<span class=verdict>? unknown</span>"
-         : *met ? "<span class=\"verdict met\">✓ met</span>"
-                : "<span class=\"verdict not\">✗ not met</span>";
+  return !met                  ? "<span class=verdict>? unknown</span>"
+         : *met                ? "<span class=\"verdict met\">✓ met</span>"
+         : row.near_possible() ? "<span class=verdict>≈ near what is possible</span>"
+                               : "<span class=\"verdict not\">✗ not met</span>";
 }
 
 struct Line {
@@ -289,10 +290,11 @@ std::string legend() {
 }  // namespace
 
 std::string as_page(const std::vector<Row>& rows, const Machine& machine) {
-  int met = 0, targets = 0;
+  int met = 0, near = 0, targets = 0;
   for (const Row& row : rows) {
     targets += !row.of->target.empty();
     met += row.met().value_or(false);
+    near += row.met() == false && row.near_possible();
   }
   bool quick = !rows.empty() && rows[0].quick;
   std::string page =
@@ -301,7 +303,7 @@ std::string as_page(const std::vector<Row>& rows, const Machine& machine) {
   page += kStyle;
   page += "</style></head><body>\n<h1>mp beside its rivals and the machine's floors</h1>\n";
   page += quick ? "<p>A quick run, for a sign of life: the figures mean nothing.</p>\n"
-                : fmt::format("<p>{} of {} targets met.</p>\n", met, targets);
+                : fmt::format("<p>{} of {} targets met, {} more near what is possible here.</p>\n", met, targets, near);
   page += "<dl>\n";
   for (const auto& [key, value] : machine)
     page += fmt::format("<div><dt>{}</dt><dd>{}</dd></div>\n", escaped(key), escaped(value));

@@ -218,9 +218,12 @@ Row run_case(const Case& which, const RunOptions& options) {
       values.push_back(printed[i][static_cast<std::size_t>(round)].values.at("value"));
     combined.push_back(which.combine(values));
   }
-  Spread value = spread_of(combined);
-  row.ours.value = value.median;
-  row.ours.least = value.least;
-  row.ours.most = value.most;
+  // Of the parts' medians: the greatest of several parts, each from one round, would be the most disturbed one's.
+  std::vector<double> medians;
+  for (const Measurement& part : row.parts) medians.push_back(*part.value);
+  const Spread spread = spread_of(combined);
+  row.ours.value = which.combine(medians);
+  row.ours.least = spread.least;
+  row.ours.most = spread.most;
   return row;
 }
