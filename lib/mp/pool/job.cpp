@@ -70,8 +70,10 @@ std::optional<std::uint64_t> unfinished_item(const Slot& chunk, std::uint64_t be
     pickle::Reader(chunk.argument_payload()).read(&head, sizeof head, "chunk");
     Job* const job = job_of(head);
     if (job == nullptr || begun <= head.begin || begun > head.end) return std::nullopt;
-    const std::uint64_t item = job->first_waiting(begun - 1, head.end);
-    return item < head.end ? std::optional(item) : std::nullopt;
+    // With limits its entry names it: who passed one had not gone on to the next.
+    const std::uint64_t item = begun - 1, end = job->limited ? begun : head.end,
+                        waiting = job->first_waiting(item, end);
+    return waiting < end ? std::optional(waiting) : std::nullopt;
   } catch (const UnpicklingError&) {
     return std::nullopt;
   }

@@ -111,7 +111,14 @@ class ItemLog {
     begin(item);
     impose(job_->limits, *entry_);
   }
-  // Between two items, where something is done that is neither's.
+  // Before what is `item`'s already but not within its limits.
+  void prepare(std::uint64_t item) const noexcept {
+    if (!limited_) [[likely]]
+      return;
+    lift(*entry_);
+    begin(item);
+  }
+  // After the last.
   void pause() const noexcept {
     if (limited_) [[unlikely]]
       lift(*entry_);

@@ -95,7 +95,7 @@ void run_chunk(pickle::Reader& in, pickle::Writer&) {
           } while (log.done(i) && ++i < end);
         } else {
           do {
-            log.pause();
+            log.prepare(at);
             pickle::Reader one(next_item(in));
             T item = pickle::load<T>(one);
             log.start(at);

@@ -422,6 +422,28 @@ TEST_CASE("output waiting in stdio is written once, and the child's own is writt
   CHECK(std::string(text) == "parent child ");
 }
 
+TEST_CASE(
+    "output waiting in a FILE of the program's own is written once, and a child's that it never closes is written") {
+  std::FILE* file = std::tmpfile();
+  REQUIRE(file != nullptr);
+  std::fputs("parent ", file);
+  mp::Process p([file] {
+    std::fputs("child ", file);
+    std::FILE* another = ::fdopen(::dup(::fileno(file)), "w");
+    std::fflush(file);
+    std::fputs("never closed", another);
+  });
+  p.start();
+  p.join();
+  CHECK(p.exitcode() == 0);
+  std::fputs(" parent", file);
+  std::rewind(file);
+  char text[64] = {};
+  CHECK(std::fgets(text, sizeof text, file) != nullptr);
+  std::fclose(file);
+  CHECK(std::string(text) == "parent child never closed parent");
+}
+
 TEST_CASE("an uncaught exception is told on stderr under the process's name") {
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
