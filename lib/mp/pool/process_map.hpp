@@ -60,7 +60,7 @@ void run_chunk(pickle::Reader& in, pickle::Writer&) {
   if constexpr (Array) ins = run.array<const T>(job.input);
   if constexpr (!std::is_void_v<R> && PlainItem<R>)
     if (outs != nullptr) memory::map_ahead(outs + run.begin(), (run.end() - run.begin()) * sizeof(R));
-  auto call = [&run](F& function, std::uint64_t i, [[maybe_unused]] Output* outputs, T&& item) {
+  auto call = [&](F& function, std::uint64_t i, [[maybe_unused]] Output* outputs, T&& item) {
     if constexpr (std::is_void_v<R>) {
       call_item<Spread>(function, std::move(item));
     } else if constexpr (PlainItem<R>) {
