@@ -319,6 +319,7 @@ std::vector<Case> memory_cases() {
                 {"10^7, ns/task", "ours", "queued-first-1e7"}},
        .floors = {{"a line a task", "floors", "queued-first"}},
        .target = {at_most(1.5)},
+       .possible = "a line a task",
        .combine = most_to_least},
       {.name = "beside/idle-pool",
        .unit = "% slower",
