@@ -130,8 +130,8 @@ class Prey {
         // Not what lies beside it: that is somebody else's.
         return mp::memory::room_at(good + by) == mp::memory::room_at(good) - by ? good + by : good;
       }
-      case 2: return small() + in.get<std::uint16_t>() % (2 * kSmall);
-      case 3: return large() + in.get<std::uint32_t>() % (2 * kLarge);
+      case 2: return mine(small() + in.get<std::uint16_t>() % (2 * kSmall));
+      case 3: return mine(large() + in.get<std::uint32_t>() % (2 * kLarge));
       case 4: return 0;
       case 5: return mp::memory::detail::end_of_blocks - in.get<std::uint16_t>();
       case 6: return in.get<std::uint16_t>();  // the arena's own tables
