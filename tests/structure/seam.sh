@@ -35,9 +35,9 @@ open|process/crash.cpp|in the handler of a crash, where no hook of a test must r
 read|process/crash.cpp|likewise
 syscall number|os/system_call.hpp|what others are made of, on a processor that is not known here
 system_call long|os/system_call.hpp|its declaration
-system_call SYS_gettid|*|cannot fail
+syscall SYS_gettid|*|cannot fail
 system_call SYS_getrusage|os/life.cpp|fails only for a wrong argument
-system_call SYS_tgkill|process/crash.cpp|the last act of a dying process
+syscall SYS_tgkill|process/crash.cpp|the last act of a dying process
 system_call SYS_clock_gettime|os/life.cpp|cannot fail: a clock that there is'
 
 find . -name '*.[ch]pp' | sort | xargs awk -v names="$calls" -v listed="$exceptions" '

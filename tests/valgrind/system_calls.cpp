@@ -1,6 +1,6 @@
 // System calls that valgrind 3.19 refuses since it does not know them, made by the real CPU instead: without descriptors of processes
 // the library starts none. Preloaded into what run.sh runs; takes the place of the C library's syscall(), through which the library
-// makes the calls for which there is no wrapper. Not among them is futex_waitv: asleep in it, a process would keep all its threads from
+// makes the calls for which there is no wrapper (but those of os/system_call.hpp, which valgrind knows). Not among them is futex_waitv: asleep in it, a process would keep all its threads from
 // running, so there the library falls back as it does on an old kernel.
 #include <dlfcn.h>
 #include <spawn.h>
@@ -13,31 +13,13 @@
 #include <cstdarg>
 #include <cstring>
 
+#include "mp/os/system_call.hpp"
+
 namespace {
 
 // Also run by the real CPU, where nothing of the thread's own memory is to be had: no errno, no stack protector.
 [[gnu::noinline, gnu::no_stack_protector]] long kernel(long number, long a, long b, long c, long d, long e, long f) {
-#if defined(__x86_64__)
-  register long r10 asm("r10") = d;
-  register long r8 asm("r8") = e;
-  register long r9 asm("r9") = f;
-  long result;
-  asm volatile("syscall"
-               : "=a"(result)
-               : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-               : "rcx", "r11", "memory");
-  return result;
-#elif defined(__aarch64__)
-  register long x8 asm("x8") = number;
-  register long x0 asm("x0") = a;
-  register long x1 asm("x1") = b;
-  register long x2 asm("x2") = c;
-  register long x3 asm("x3") = d;
-  register long x4 asm("x4") = e;
-  register long x5 asm("x5") = f;
-  asm volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
-  return x0;
-#endif
+  return mp::os::detail::enter_kernel(number, a, b, c, d, e, f);
 }
 
 [[gnu::no_stack_protector]] long open_pidfd(long, long pid, long flags) {

@@ -1,15 +1,16 @@
 #include "mp/os/fence.hpp"
 
 #include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "mp/os/call.hpp"
-#include "mp/os/system_call.hpp"
 
 namespace mp::os {
 namespace {
 
 bool membarrier(int command) noexcept {
-  return call_again(Call::membarrier, [&] { return system_call(SYS_membarrier, command, 0, 0); }) == 0;
+  return call_again(Call::membarrier, [&] { return ::syscall(SYS_membarrier, command, 0, 0); }) == 0;
 }
 
 }  // namespace

@@ -53,7 +53,7 @@ Stat read_stat(pid_t pid) noexcept {
 }
 
 int raw_pidfd_open(pid_t pid) noexcept {
-  return static_cast<int>(call_again(Call::pidfd_open, [&] { return system_call(SYS_pidfd_open, pid, 0); }));
+  return static_cast<int>(call_again(Call::pidfd_open, [&] { return ::syscall(SYS_pidfd_open, pid, 0); }));
 }
 
 // struct pidfd_info of <linux/pidfd.h> as of 6.15; older headers lack it.
@@ -140,12 +140,12 @@ UniqueFd open_pidfd(pid_t pid) {
 }
 
 bool send_signal(int pidfd, int signal) noexcept {
-  return call_again(Call::kill, [&] { return system_call(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }) == 0;
+  return call_again(Call::kill, [&] { return ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }) == 0;
 }
 
 bool is_child(int pidfd) noexcept {
   return call_again(Call::waitid, [&] {
-           return system_call(SYS_waitid, P_PIDFD, pidfd, nullptr, WEXITED | WNOHANG | WNOWAIT | __WALL, nullptr);
+           return ::syscall(SYS_waitid, P_PIDFD, pidfd, nullptr, WEXITED | WNOHANG | WNOWAIT | __WALL, nullptr);
          }) == 0;
 }
 
@@ -154,7 +154,7 @@ std::optional<int> exit_status(int pidfd, Usage* told) noexcept {
   rusage used{};
   // The system call itself: glibc's waitid() has no rusage. __WALL: also children that were not made with SIGCHLD.
   auto reaped = call_again(
-      Call::waitid, [&] { return system_call(SYS_waitid, P_PIDFD, pidfd, &info, WEXITED | WNOHANG | __WALL, &used); });
+      Call::waitid, [&] { return ::syscall(SYS_waitid, P_PIDFD, pidfd, &info, WEXITED | WNOHANG | __WALL, &used); });
   if (reaped == 0 && info.si_pid != 0) {
     if (told) *told = usage_from(&used);
     return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;

@@ -1,5 +1,6 @@
 // A system call without the C library's syscall(): that lies in a part of the library which a fork child would have to map for it alone
-// (3 us), and which a process that has slept for a while finds in no cache.
+// (3 us), and which a process that has slept for a while finds in no cache. For what such processes call; elsewhere syscall() does as well,
+// and can be told by a tool (tests/valgrind) what the tool does not know.
 #pragma once
 
 #include <sys/syscall.h>
@@ -20,7 +21,7 @@ long as_register(T argument) noexcept {
 }
 
 // The kernel's answer: -errno where it refuses.
-inline long enter_kernel(long number, long a, long b, long c, long d, long e, long f) noexcept {
+[[gnu::always_inline]] inline long enter_kernel(long number, long a, long b, long c, long d, long e, long f) noexcept {
 #if defined(__x86_64__) && !defined(__ILP32__)
   long result;
   register long r10 asm("r10") = d;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,7 +13,6 @@
 #include "mp/errors.hpp"
 #include "mp/os/call.hpp"
 #include "mp/os/fd.hpp"
-#include "mp/os/system_call.hpp"
 #include "mp/pool/task_board.hpp"
 #include "mp/pool/worker.hpp"
 #include "mp/process/child.hpp"
@@ -90,7 +90,7 @@ void on_limit(int signal, siginfo_t* info, void* context) {
     // An order is for one attempt, and for the thread that runs it: it cannot be on to the next while it is here.
     const std::uint64_t since = imposed.entry->since.load(std::memory_order_acquire);
     const bool meant = since != 0 && imposed.entry->ordered.load(std::memory_order_acquire) == since;
-    if (!meant || os::system_call(SYS_gettid) != ::getpid()) {
+    if (!meant || ::syscall(SYS_gettid) != ::getpid()) {
       errno = error;
       return;
     }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 #include <unwind.h>
@@ -18,7 +19,6 @@
 
 #include "mp/memory/arena.hpp"
 #include "mp/os/life.hpp"
-#include "mp/os/system_call.hpp"
 #include "mp/process/child.hpp"
 
 namespace mp::process {
@@ -218,7 +218,7 @@ void describe(Record& record, int signal, const siginfo_t& info, const void* con
   crash.code = info.si_code;
   crash.address =
       info.si_code <= 0 ? static_cast<std::uint64_t>(info.si_pid) : reinterpret_cast<std::uint64_t>(info.si_addr);
-  crash.thread = static_cast<std::int32_t>(os::system_call(SYS_gettid));
+  crash.thread = static_cast<std::int32_t>(::syscall(SYS_gettid));
   record.usage.store(os::usage_now());
   crash.signal.store(signal, std::memory_order_release);
 
@@ -287,7 +287,7 @@ void crash_by(int signal, siginfo_t* info, void* context, bool core) noexcept {
   struct sigaction standard{};
   standard.sa_handler = SIG_DFL;
   ::sigaction(signal, &standard, nullptr);
-  os::system_call(SYS_tgkill, ::getpid(), os::system_call(SYS_gettid), signal);
+  ::syscall(SYS_tgkill, ::getpid(), ::syscall(SYS_gettid), signal);
 }
 
 [[gnu::hot]] void catch_crashes() noexcept {

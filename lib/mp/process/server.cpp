@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,7 +22,6 @@
 #include "mp/os/limit.hpp"
 #include "mp/os/private_fd.hpp"
 #include "mp/os/spin_lock.hpp"
-#include "mp/os/system_call.hpp"
 #include "mp/os/tether.hpp"
 #include "mp/pickle/code.hpp"
 #include "mp/process/child.hpp"
@@ -118,9 +118,8 @@ class Service {
     for (;;) {
       siginfo_t info{};
       rusage used{};
-      long found = os::call_again(os::Call::waitid, [&] {
-        return os::system_call(SYS_waitid, P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT, &used);
-      });
+      long found = os::call_again(
+          os::Call::waitid, [&] { return ::syscall(SYS_waitid, P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT, &used); });
       if (found != 0 || info.si_pid == 0) return;
       if (auto child = children_.find(info.si_pid); child != children_.end()) {
         int code = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
